@@ -1,0 +1,117 @@
+"""The result of a run: what was analysed, what was found, what could not be analysed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+from dropcheck.graph import Site
+from dropcheck.rule import Finding, Severity
+from dropcheck.shift import Evidence
+
+
+class Status(StrEnum):
+    """``skipped``: nobody said how to build it; ``failed``: building or capturing it raised."""
+
+    ANALYSED = "analysed"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Blame:
+    """One dropout's share, in (0, 1], of the shift at a norm; ``dropout`` is its module path."""
+
+    dropout: str
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class NormReport:
+    """One batch norm of a model. ``delta`` is None where something opaque stands between a dropout and it."""
+
+    name: str
+    kind: str
+    delta: float | None
+    delta_measured: float | None
+    sources: tuple[Blame, ...]
+    site: Site | None
+
+
+@dataclass(frozen=True, slots=True)
+class DropoutReport:
+    """One dropout of a model."""
+
+    name: str
+    kind: str
+    drop_rate: float
+    site: Site | None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReport:
+    """One model: how it was built and captured, and what it holds.
+
+    ``reason`` says why a model was not analysed (and, for a part of another model, where it was). ``opaque`` lists
+    the operations nothing is known about.
+    """
+
+    target: str
+    status: Status
+    reason: str | None = None
+    capture: Literal["fx", "record", "source"] | None = None
+    arguments: str | None = None
+    input: str | None = None
+    evidence: Evidence | None = None
+    ops: int = 0
+    opaque: tuple[str, ...] = ()
+    norms: tuple[NormReport, ...] = ()
+    dropouts: tuple[DropoutReport, ...] = ()
+
+
+class ErrorKind(StrEnum):
+    SYNTAX = "syntax"
+    IMPORT = "import"
+    CONSTRUCT = "construct"
+    CAPTURE = "capture"
+    TIMEOUT = "timeout"
+    CRASH = "crash"
+    CONFIG = "config"
+    INTERNAL = "internal"
+
+
+@dataclass(frozen=True, slots=True)
+class AnalysisError:
+    """Something that could not be analysed: where, why, and what to try. ``details``: a traceback, for --verbose."""
+
+    path: str
+    kind: ErrorKind
+    message: str
+    hint: str
+    details: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything a run says, in a stable order. ``files`` counts the files looked at, models or not."""
+
+    findings: tuple[Finding, ...] = ()
+    models: tuple[ModelReport, ...] = ()
+    errors: tuple[AnalysisError, ...] = ()
+    files: int = 0
+    suppressed: int = 0
+    seconds: float = field(default=0.0, compare=False)
+
+    @property
+    def counts(self) -> dict[Severity, int]:
+        """Findings per severity, every severity present."""
+        found = Counter(finding.severity for finding in self.findings)
+        return {severity: found[severity] for severity in Severity}
+
+    def to_json(self) -> str:
+        """The report as JSON, version 1 (``dropcheck/report/schema.json``)."""
+        from dropcheck.report import render
+
+        return render(self, "json")
