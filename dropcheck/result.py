@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Literal
 
 from dropcheck.graph import Site
-from dropcheck.rule import Finding, Severity
+from dropcheck.rule import Finding, RuleInfo, Severity
 from dropcheck.shift import Evidence
 
 
@@ -95,11 +95,15 @@ class AnalysisError:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything a run says, in a stable order. ``files`` counts the files looked at, models or not."""
+    """Everything a run says, in a stable order.
+
+    ``rules`` are the rules that ran, ``files`` counts the files looked at, models or not.
+    """
 
     findings: tuple[Finding, ...] = ()
     models: tuple[ModelReport, ...] = ()
     errors: tuple[AnalysisError, ...] = ()
+    rules: tuple[RuleInfo, ...] = ()
     files: int = 0
     suppressed: int = 0
     seconds: float = field(default=0.0, compare=False)

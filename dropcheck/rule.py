@@ -78,6 +78,17 @@ class Subject:
     thresholds: Thresholds
 
 
+@dataclass(frozen=True, slots=True)
+class RuleInfo:
+    """What reports say of a rule: ``summary`` is the docstring's first line, ``documentation`` all of it (Markdown)."""
+
+    code: str
+    name: str
+    summary: str
+    documentation: str
+    help: str
+
+
 class Rule(ABC):
     """One pattern: documentation, examples and check. Stateless.
 

@@ -1,0 +1,52 @@
+"""What the main process asks of the worker, and what it gets back. Torch-free, and nothing but data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from dropcheck.graph import Graph
+from dropcheck.result import AnalysisError, Status
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One file or one target to build and capture.
+
+    Exactly one of ``path`` (a .py file, absolute) and ``module`` (dotted name) is set. Without ``symbol`` every model
+    of the file is wanted. ``call`` is the literal call's argument text without parentheses (``"depth=20, p=0.5"``),
+    ``input`` an input spec such as ``2x3x32x32``. ``label`` is how reports call the file (relative path or module).
+    """
+
+    label: str
+    path: str | None = None
+    module: str | None = None
+    symbol: str | None = None
+    call: str | None = None
+    input: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CapturedModel:
+    """One model as the worker saw it; ``graph`` is None unless ``status`` is analysed.
+
+    ``target`` is ``label:Symbol``; ``arguments`` the constructor arguments used, as source text (``""`` for none).
+    ``by_design``: a model left out on purpose (a part of another analysed model), which is no failure.
+    """
+
+    target: str
+    status: Status
+    reason: str | None = None
+    capture: Literal["fx", "record"] | None = None
+    arguments: str | None = None
+    input: str | None = None
+    graph: Graph | None = None
+    by_design: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The worker's answer to one job."""
+
+    models: tuple[CapturedModel, ...] = ()
+    errors: tuple[AnalysisError, ...] = ()
