@@ -9,7 +9,7 @@ from typing import Literal
 
 from dropcheck.graph import Site
 from dropcheck.rule import Finding, RuleInfo, Severity
-from dropcheck.shift import Evidence
+from dropcheck.shift import Evidence, shift_ratio
 
 
 class Status(StrEnum):
@@ -55,7 +55,8 @@ class ModelReport:
     """One model: how it was built and captured, and what it holds.
 
     ``reason`` says why a model was not analysed (and, for a part of another model, where it was). ``opaque`` lists
-    the operations nothing is known about.
+    the operations nothing is known about. ``by_design``: left out on purpose, as a part of another analysed model,
+    which is no failure.
     """
 
     target: str
@@ -69,6 +70,7 @@ class ModelReport:
     opaque: tuple[str, ...] = ()
     norms: tuple[NormReport, ...] = ()
     dropouts: tuple[DropoutReport, ...] = ()
+    by_design: bool = False
 
 
 class ErrorKind(StrEnum):
@@ -113,6 +115,26 @@ class Report:
         """Findings per severity, every severity present."""
         found = Counter(finding.severity for finding in self.findings)
         return {severity: found[severity] for severity in Severity}
+
+    @property
+    def unanalysed(self) -> tuple[ModelReport, ...]:
+        """The models that ought to have been analysed and were not, skipped or failed."""
+        return tuple(model for model in self.models if model.status is not Status.ANALYSED and not model.by_design)
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything was judged: no error, no model left out, no opaque operation, no norm without a Δ."""
+        unjudged = any(
+            model.opaque or any(norm.delta is None and norm.delta_measured is None for norm in model.norms)
+            for model in self.models
+        )
+        return not (self.errors or self.unanalysed or unjudged)
+
+    @property
+    def largest_shift(self) -> float | None:
+        """The largest predicted shift ratio, max(Δ, 1/Δ), of all norms; None when no Δ is known."""
+        deltas = [norm.delta for model in self.models for norm in model.norms if norm.delta is not None]
+        return max((shift_ratio(delta) for delta in deltas), default=None)
 
     def to_json(self) -> str:
         """The report as JSON, version 1 (``dropcheck/report/schema.json``)."""
