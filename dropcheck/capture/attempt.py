@@ -1,0 +1,160 @@
+"""Which way in works: symbolic tracing, a recorded run, a recorded run in evaluation mode, in that order."""
+
+from __future__ import annotations
+
+import random
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import fx, nn
+
+from dropcheck.capture import symbolic
+from dropcheck.capture.calls import Call
+from dropcheck.capture.lower import lower
+from dropcheck.capture.record import ExampleInput, record
+from dropcheck.graph import Graph, Site
+
+
+class CaptureError(Exception):
+    """A model whose forward could be followed in no way; ``hint`` says what to try, ``details`` is a traceback."""
+
+    def __init__(self, message: str, hint: str, details: str = "") -> None:
+        super().__init__(message)
+        self.message, self.hint, self.details = message, hint, details
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """A captured model: its graph, the way that worked, and the input it ran on (None: none did, or none given)."""
+
+    graph: Graph
+    how: Literal["fx", "record"]
+    input: str | None
+
+
+def capture(
+    model: nn.Module,
+    inputs: Iterable[ExampleInput] = (),
+    *,
+    twin: Callable[[], nn.Module],
+    built: Mapping[str, Site] | None = None,
+) -> Capture:
+    """The graph of ``model``'s forward in training.
+
+    Args:
+        model: traced symbolically, never run, so it may live on any device; it may gain attributes.
+        inputs: example inputs in the order to try them; the first on which forward runs gives the shapes.
+        twin: makes the model that is run. It is called at most once, and its result may be changed.
+        built: construction sites by module path.
+
+    A model in evaluation mode is read as ``model.train()`` leaves it; in a model in training mode, submodules held
+    in evaluation mode stay so. The state of torch's, Python's and numpy's random numbers is left as it was.
+
+    Raises:
+        CaptureError: no way worked.
+    """
+    with _random_state_kept(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _Attempt(model, twin, built or {}).over(inputs)
+
+
+class _Attempt:
+    def __init__(self, model: nn.Module, twin: Callable[[], nn.Module], built: Mapping[str, Site]) -> None:
+        self.model = _as_trained(model)
+        self.built = built
+        self.make_twin = twin
+        self._twin: nn.Module | None = None
+        self.failure: Exception | None = None
+        self.refusal = ""
+
+    def over(self, inputs: Iterable[ExampleInput]) -> Capture:
+        traced = self._trace()
+        tried: list[ExampleInput] = []
+        for example in inputs:
+            tried.append(example)
+            calls, how = self._run(traced, example)
+            if calls is not None:
+                return Capture(lower(calls, self.built), how, example.spec)
+        for example in tried:
+            calls = self._recorded(example, in_training=False)
+            if calls is not None:
+                return Capture(lower(calls, self.built), "record", example.spec)
+        if traced is not None and not any(example.given for example in tried):
+            return Capture(lower(symbolic.calls(traced, self.model), self.built), "fx", None)
+        raise self._error()
+
+    def _trace(self) -> fx.Graph | None:
+        try:
+            return symbolic.trace(self.model)
+        except symbolic.Refused as refused:
+            self.refusal = str(refused)
+            return None
+
+    def _run(self, traced: fx.Graph | None, example: ExampleInput) -> tuple[list[Call] | None, Literal["fx", "record"]]:
+        if traced is not None:
+            try:
+                symbolic.run(traced, self.twin, example)
+                return symbolic.calls(traced, self.twin), "fx"
+            except Exception as error:  # the traced code is foreign: whatever it raises, a recorded run may still work
+                self._note(error)
+        return self._recorded(example, in_training=True), "record"
+
+    def _recorded(self, example: ExampleInput, *, in_training: bool) -> list[Call] | None:
+        flags = {path: module.training for path, module in self.twin.named_modules()}
+        try:
+            if in_training:
+                return record(self.twin, example, flags)
+            self.twin.eval()
+            return record(self.twin, example, flags)
+        except Exception as error:  # foreign forward
+            self._note(error)
+            return None
+        finally:
+            for path, module in self.twin.named_modules():
+                module.training = flags.get(path, True)
+
+    def _note(self, error: Exception) -> None:
+        """The first failure of a forward is the one to report: inputs come best guess first."""
+        if self.failure is None or isinstance(self.failure, symbolic.Refused):
+            self.failure = error
+
+    @property
+    def twin(self) -> nn.Module:
+        if self._twin is None:
+            self._twin = _as_trained(self.make_twin())
+        return self._twin
+
+    def _error(self) -> CaptureError:
+        if self.failure is None:
+            return CaptureError(
+                f"torch.fx cannot follow its forward ({self.refusal}) and there is no example input to run it on",
+                "give one with --input, as in --input 2x3x32x32",
+            )
+        kind, text = type(self.failure).__name__, str(self.failure).strip().split("\n")[0]
+        details = "".join(traceback.format_exception(self.failure))
+        return CaptureError(
+            f"forward raised {kind}: {text}", "give an input it accepts with --input, as in --input 2x3x32x32", details
+        )
+
+
+def _as_trained(model: nn.Module) -> nn.Module:
+    return model if model.training else model.train()
+
+
+@contextmanager
+def _random_state_kept() -> Iterator[None]:
+    numpy = sys.modules.get("numpy")
+    ours, theirs = random.getstate(), numpy.random.get_state() if numpy is not None else None
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        random.setstate(ours)
+        if numpy is not None:
+            numpy.random.set_state(theirs)

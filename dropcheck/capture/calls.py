@@ -1,0 +1,82 @@
+"""What both ways of capturing a model produce: the calls it makes, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from dropcheck.capture.sites import CallSite
+
+MISSING: Any = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A tensor met during capture.
+
+    ``call`` is the index of the call that made it, or None for a parameter or buffer, whose dotted name is then
+    ``parameter``. ``shape`` is None when nothing was run.
+    """
+
+    call: int | None
+    shape: tuple[int, ...] | None = None
+    parameter: str | None = None
+
+
+@dataclass(slots=True)
+class Call:
+    """One leaf module or one torch function applied to tensors.
+
+    ``target`` is what the catalogue knows it by: the function's plain name (``relu`` for F.relu, torch.relu_ and
+    Tensor.relu alike) or the layer's class; ``input`` and ``output`` stand for the model's own. ``path`` is the module
+    path: of the leaf, or of the module in whose forward the function was called. Tensors among the arguments are
+    Values. ``owner``, at ``owner_path``, is the layer whose parameters a function was given, ``unknown_origin`` what else the result may
+    depend on when an argument came from nowhere we saw.
+    """
+
+    target: str
+    path: str
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    module: nn.Module | None = None
+    owner: nn.Module | None = None
+    owner_path: str = ""
+    shape: tuple[int, ...] | None = None
+    where: CallSite | None = None
+    training: bool = True
+    unknown_origin: tuple[Value, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """The layer's class as the user knows it, or the function's name."""
+        layer = self.module or self.owner
+        return self.target if layer is None else type(layer).__name__
+
+    def argument(self, position: int, name: str, default: Any = None) -> Any:
+        """The argument given at ``position`` or as ``name``, else ``default``."""
+        if len(self.args) > position:
+            return self.args[position]
+        return self.kwargs.get(name, default)
+
+    def tensors(self) -> Iterator[Value]:
+        """Every tensor among the arguments, in order, however nested."""
+        yield from values_in(self.args)
+        yield from values_in(tuple(self.kwargs.values()))
+        yield from self.unknown_origin
+
+
+def values_in(argument: Any) -> Iterator[Value]:
+    """The Values in a nest of tuples, lists, dicts and slices."""
+    if isinstance(argument, Value):
+        yield argument
+    elif isinstance(argument, (tuple, list)):
+        for item in argument:
+            yield from values_in(item)
+    elif isinstance(argument, Mapping):
+        for item in argument.values():
+            yield from values_in(item)
+    elif isinstance(argument, slice):
+        yield from values_in((argument.start, argument.stop, argument.step))

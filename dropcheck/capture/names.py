@@ -1,0 +1,60 @@
+"""The plain name of a torch function, so that every spelling of an operation meets in one row of the catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+_REFLECTED = {
+    "radd": "add",
+    "rmul": "mul",
+    "rmatmul": "matmul",
+    "rpow": "exp2",
+    "rand": "and",
+    "ror": "or",
+    "rxor": "xor",
+    "rtruediv": "rdiv",
+    "rfloordiv": "floor_divide",
+    "rmod": "remainder",
+    "floordiv": "floor_divide",
+    "mod": "remainder",
+    "inv": "invert",
+    "not": "logical_not",
+    "div": "div",
+    "sum_to_size": "sum",
+}
+_IN_PLACE_OPERATORS = ("add", "sub", "mul", "matmul", "div", "truediv", "floordiv", "mod", "pow", "and", "or", "xor")
+_PREFIXES = ("special_", "linalg_")
+
+
+def plain_name(function: Callable[..., Any]) -> str:
+    """``relu`` for F.relu, torch.relu_, Tensor.relu_; ``add`` for ``+``, ``+=``, torch.add; ``T`` for the property."""
+    name = getattr(function, "__name__", type(function).__name__)
+    if name == "__get__":
+        return str(getattr(getattr(function, "__self__", None), "__name__", name))
+    if name.startswith("__") and name.endswith("__"):
+        return _operator(name.strip("_"))
+    if getattr(function, "__module__", None) == "_operator":
+        return _operator(name.rstrip("_"))
+    name = name.rstrip("_") or name
+    for prefix in _PREFIXES:
+        name = name.removeprefix(prefix)
+    return name
+
+
+def _operator(name: str) -> str:
+    if name[0] == "i" and name[1:] in _IN_PLACE_OPERATORS:
+        name = name[1:]
+    return _REFLECTED.get(name, name)
+
+
+def writes_its_argument(function: Callable[..., Any]) -> bool:
+    """Whether the function changes its first argument: ``add_``, ``+=``, ``x[i] = …``."""
+    name = getattr(function, "__name__", "")
+    bare = name.strip("_")
+    if bare == "setitem":
+        return True
+    operator = name.startswith("__") or getattr(function, "__module__", None) == "_operator"
+    if operator:
+        return bare[:1] == "i" and bare[1:] in _IN_PLACE_OPERATORS
+    return name.endswith("_") and not name.endswith("__")

@@ -1,0 +1,279 @@
+"""The second way in: one run of the model's forward, written down call by call.
+
+Leaf layers are seen through module hooks, functions through a TorchFunctionMode; what happens inside a leaf is not
+written down. The model that is run is a twin made for this: it may be changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, fields, is_dataclass
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.overrides import TorchFunctionMode
+
+from dropcheck.capture.calls import Call, Value
+from dropcheck.capture.catalogue import module_row
+from dropcheck.capture.names import plain_name, writes_its_argument
+from dropcheck.capture.sites import call_site
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleInput:
+    """Arguments for forward, and how reports name them (``2x3x32x32``). ``given``: by the user, not guessed."""
+
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    spec: str | None = None
+    given: bool = False
+
+
+def record(model: nn.Module, example: ExampleInput, training: Mapping[str, bool]) -> list[Call]:
+    """The calls of one forward, in order.
+
+    ``model`` is run as it is; ``training`` holds the flags by module path that count as the model's own (they differ
+    from the model's when it has to be run in evaluation mode). Whatever the forward raises is passed on.
+    """
+    recorder = _Recorder(model, training)
+    with recorder.watching(), torch.no_grad():
+        recorder.inputs(example)
+        recorder.output(model(*example.args, **example.kwargs))
+    return recorder.calls
+
+
+def tensors_in(value: Any) -> Iterator[torch.Tensor]:
+    """Every tensor in a nest of containers, dataclasses and mappings, each container once."""
+    seen: set[int] = set()
+
+    def walk(item: Any) -> Iterator[torch.Tensor]:
+        if isinstance(item, torch.Tensor):
+            yield item
+            return
+        parts = _parts(item)
+        if parts is None or id(item) in seen:
+            return
+        seen.add(id(item))
+        for part in parts:
+            yield from walk(part)
+
+    return walk(value)
+
+
+def _parts(item: Any) -> list[Any] | None:
+    if isinstance(item, (tuple, list, set)):
+        return list(item)
+    if isinstance(item, Mapping):
+        return list(item.values())
+    if is_dataclass(item) and not isinstance(item, type):
+        return [getattr(item, part.name, None) for part in fields(item)]
+    if isinstance(item, slice):
+        return [item.start, item.stop, item.step]
+    return None
+
+
+class _Recorder(TorchFunctionMode):
+    """Writes down calls while ``watching``."""
+
+    def __init__(self, model: nn.Module, training: Mapping[str, bool]) -> None:
+        super().__init__()
+        self.model = model
+        self.calls: list[Call] = []
+        self.training = training
+        self.paths: dict[int, str] = {}
+        for path, module in model.named_modules():
+            self.paths.setdefault(id(module), path)
+        self.rows = {id(module): module_row(module) for module in model.modules()}
+        self.values: dict[int, Value] = {}
+        self.alive: list[Any] = []  # an id is only good as long as its object lives
+        self.parents: list[tuple[nn.Module, list[Value]]] = []
+        self.leaf: nn.Module | None = None
+        self._remember_stored_tensors()
+
+    def _remember_stored_tensors(self) -> None:
+        for path, module in self.model.named_modules():
+            for name, stored in vars(module).items():
+                if not name.startswith("_"):
+                    for tensor in tensors_in(stored):
+                        self._bind(tensor, Value(None, tuple(tensor.shape), f"{path}.{name}".lstrip(".")))
+        for name, tensor in (*self.model.named_parameters(), *self.model.named_buffers()):
+            self._bind(tensor, Value(None, _shape(tensor), name))
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            stack.enter_context(runs_without_gpu(self.model))
+            for handle in (
+                register_module_forward_pre_hook(self._enter),
+                register_module_forward_hook(self._leave, with_kwargs=True, always_call=True),
+            ):
+                stack.callback(handle.remove)
+            stack.enter_context(self)
+            yield
+
+    # Model level -----------------------------------------------------------------------------------------------
+
+    def inputs(self, example: ExampleInput) -> None:
+        for position, tensor in enumerate(tensors_in([*example.args, dict(example.kwargs)])):
+            if id(tensor) not in self.values:
+                self._add(Call("input", f"input_{position}" if position else "input", shape=_shape(tensor)), tensor)
+
+    def output(self, result: Any) -> None:
+        found = tuple(self._value(tensor) for tensor in tensors_in(result))
+        self.calls.append(Call("output", "output", args=found, shape=found[0].shape if found else None))
+
+    # Module level ----------------------------------------------------------------------------------------------
+
+    def _enter(self, module: nn.Module, args: Any) -> None:
+        if self.leaf is not None:
+            return
+        self.parents.append((module, [self._value(tensor) for tensor in tensors_in(args)]))
+        if self.rows.get(id(module)) is not None:
+            self.leaf = module
+
+    def _leave(self, module: nn.Module, args: Any, kwargs: Any, result: Any) -> None:
+        if self.leaf is not None and self.leaf is not module:
+            return
+        if self.leaf is module:
+            self.leaf = None
+            self._write_leaf(module, args, kwargs, result)
+        if self.parents and self.parents[-1][0] is module:
+            self.parents.pop()
+
+    def _write_leaf(self, module: nn.Module, args: Any, kwargs: Any, result: Any) -> None:
+        known = self.rows[id(module)]
+        if known is None or result is None:
+            return
+        path = self.paths.get(id(module), "")
+        call = Call(
+            known[0],
+            path,
+            self._replaced(args),
+            self._replaced(kwargs),
+            module=module,
+            where=call_site(),
+            training=self.training.get(path, module.training),
+        )
+        self._add(call, result)
+
+    # Function level --------------------------------------------------------------------------------------------
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if self.leaf is not None:
+            return func(*args, **kwargs)
+        reads, keywords = self._replaced(args), self._replaced(kwargs)
+        result = func(*args, **kwargs)
+        written = args[0] if args and writes_its_argument(func) else None
+        if written is None and next(tensors_in(result), None) is None:
+            return result
+        parent, arguments = self.parents[-1] if self.parents else (self.model, [])
+        path = self.paths.get(id(parent), "")
+        owner_path, owner = owner_of(self.model, Call("", path, reads, keywords))
+        call = Call(
+            plain_name(func),
+            path,
+            reads,
+            keywords,
+            owner=owner,
+            owner_path=owner_path,
+            where=call_site(),
+            training=self._flag(plain_name(func), path, reads, keywords),
+            unknown_origin=tuple(arguments) if self._has_stranger((args, kwargs)) else (),
+        )
+        # A write through a view changes the tensor behind it.
+        changed = [written, getattr(written, "_base", None)] if written is not None else []
+        self._add(call, (result, *changed))
+        return result
+
+    def _flag(self, name: str, path: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+        """The training flag a function was given; where the run is in evaluation mode, the flag of its module."""
+        call = Call(name, path, args, kwargs)
+        given = training_argument(call)
+        if given is None:
+            return True
+        return bool(given) or (not self.model.training and self.training.get(path, False))
+
+    # Tensors ---------------------------------------------------------------------------------------------------
+
+    def _value(self, tensor: torch.Tensor) -> Value:
+        return self.values.get(id(tensor), Value(None, _shape(tensor)))
+
+    def _has_stranger(self, arguments: Any) -> bool:
+        """Whether a tensor comes from nowhere we saw: scripted code, a custom autograd function."""
+        return any(id(tensor) not in self.values for tensor in tensors_in(arguments))
+
+    def _bind(self, tensor: torch.Tensor, value: Value) -> None:
+        self.values[id(tensor)] = value
+        self.alive.append(tensor)
+
+    def _add(self, call: Call, result: Any) -> None:
+        index = len(self.calls)
+        found = list(tensors_in(result))
+        call.shape = _shape(found[0]) if found else call.shape
+        self.calls.append(call)
+        for tensor in found:
+            self._bind(tensor, Value(index, _shape(tensor)))
+
+    def _replaced(self, nest: Any) -> Any:
+        """The arguments with Values for tensors."""
+        if isinstance(nest, torch.Tensor):
+            return self._value(nest)
+        if isinstance(nest, tuple):
+            return tuple(self._replaced(item) for item in nest)
+        if isinstance(nest, list):
+            return [self._replaced(item) for item in nest]
+        if isinstance(nest, dict):
+            return {key: self._replaced(item) for key, item in nest.items()}
+        if isinstance(nest, slice):
+            return slice(*(self._replaced(item) for item in (nest.start, nest.stop, nest.step)))
+        return nest
+
+
+def owner_of(model: nn.Module, call: Call) -> tuple[str, nn.Module | None]:
+    """The torch.nn layer whose parameters a function was given, with its path, if all of them belong to one."""
+    paths = {value.parameter.rpartition(".")[0] for value in call.tensors() if value.parameter is not None}
+    if len(paths) != 1:
+        return "", None
+    path = paths.pop()
+    owner = model.get_submodule(path) if path else model
+    known = type(owner).__module__.startswith("torch.nn.") or isinstance(owner, nn.modules.batchnorm._NormBase)
+    return (path, owner) if known else ("", None)
+
+
+@contextmanager
+def runs_without_gpu(model: nn.Module) -> Iterator[None]:
+    """SyncBatchNorm refuses to run on a CPU; on one process it is plain batch norm."""
+    synced = [module for module in model.modules() if isinstance(module, nn.SyncBatchNorm)]
+    synced = [module for module in synced if "forward" not in vars(module)]
+    for module in synced:
+        module.forward = MethodType(nn.modules.batchnorm._BatchNorm.forward, module)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for module in synced:
+            del module.forward
+
+
+def training_argument(call: Call) -> Any:
+    """The training flag among a functional dropout's or norm's arguments; None for other functions."""
+    position, default = _TRAINING_ARGUMENTS.get(call.target, (0, None))
+    return call.argument(position, "training", call.kwargs.get("train", default)) if position else None
+
+
+_TRAINING_ARGUMENTS: Mapping[str, tuple[int, Any]] = {
+    **dict.fromkeys(("dropout", "dropout1d", "dropout2d", "dropout3d", "native_dropout", "feature_dropout"), (2, True)),
+    **dict.fromkeys(("alpha_dropout", "feature_alpha_dropout"), (2, False)),
+    "batch_norm": (5, False),
+}
+
+
+def _shape(tensor: torch.Tensor) -> tuple[int, ...] | None:
+    """Lazy parameters have none yet."""
+    return None if nn.parameter.is_lazy(tensor) else tuple(tensor.shape)

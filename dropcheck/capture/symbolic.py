@@ -1,0 +1,271 @@
+"""The first way in: symbolic tracing with torch.fx, then shapes from one run of the traced graph.
+
+fx traces a forward with stand-ins for tensors, so it needs no input, but gives up on control flow that depends on
+values or shapes. It also believes whatever it is shown: where it is known to go wrong silently, it is not asked.
+"""
+
+from __future__ import annotations
+
+import inspect
+import operator
+import re
+import warnings
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.fx._symbolic_trace import _assert_is_none
+
+from dropcheck.capture.calls import Call, Value
+from dropcheck.capture.catalogue import module_row
+from dropcheck.capture.names import plain_name, writes_its_argument
+from dropcheck.capture.record import ExampleInput, owner_of, runs_without_gpu, tensors_in, training_argument
+from dropcheck.capture.sites import CallSite, call_site
+
+_NO_TENSOR = {
+    "size",
+    "dim",
+    "ndimension",
+    "numel",
+    "nelement",
+    "_assert",
+    "_assert_is_none",
+    "shape",
+    "device",
+    "dtype",
+}
+_GUARDED = re.compile(r"_\d+$")
+_SITE = "dropcheck_site"
+_PATH = "dropcheck_path"
+_RESULT = "dropcheck_result"
+
+
+class Refused(Exception):
+    """Symbolic tracing cannot capture this model; the message says why."""
+
+
+def trace(model: nn.Module) -> fx.Graph:
+    """The fx graph of ``model``'s forward, optional arguments at their defaults.
+
+    May add constant attributes to ``model``. Raises Refused, whatever the forward raised being its cause.
+    """
+    for path, module in model.named_modules():
+        if "forward" in vars(module):
+            raise Refused(f"{path or 'the model'} has a forward bound to the instance")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            graph = _Tracer().trace(model, concrete_args=_defaults(model))
+    except Exception as error:  # foreign forward: whatever it raises means only that fx cannot follow it
+        raise Refused(f"{type(error).__name__}: {error}") from error
+    _remove_guards(graph)
+    return graph
+
+
+def _remove_guards(graph: fx.Graph) -> None:
+    """Drops the checks fx adds for arguments left at their defaults, and the stand-ins only they read."""
+    for node in reversed(graph.nodes):
+        guards = node.target in (torch._assert, _assert_is_none)
+        compares = node.target in (operator.eq, operator.is_) and not node.users
+        unread = node.op == "placeholder" and not node.users
+        if guards or compares or (unread and _GUARDED.search(str(node.target))):
+            graph.erase_node(node)
+
+
+def _defaults(model: nn.Module) -> dict[str, Any]:
+    """The optional parameters of forward: left symbolic, ``if mask is not None`` would take the wrong branch."""
+    parameters = inspect.signature(model.forward).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
+
+
+class _TensorProxy(fx.Proxy):
+    """A stand-in that answers ``isinstance(x, torch.Tensor)`` as the tensor would."""
+
+    _is_param = False  # what isinstance(x, nn.Parameter) asks of a tensor
+
+    @property
+    def __class__(self) -> type:  # type: ignore[override]
+        return torch.Tensor
+
+
+class _Tracer(fx.Tracer):
+    """Stops at the layers the catalogue knows and notes where each call stands."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return module_row(m) is not None
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _TensorProxy(node, self)
+
+    def create_arg(self, a: Any) -> Any:
+        # Before the base class takes the stand-in for a constant tensor.
+        return a.node if type(a) is _TensorProxy else super().create_arg(a)
+
+    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
+        node = super().create_node(*args, **kwargs)
+        if node.op.startswith("call"):
+            node.meta[_SITE] = call_site()
+            node.meta[_PATH] = next(reversed(self.module_stack.values()), ("",))[0] if self.module_stack else ""
+        return node
+
+
+def run(graph: fx.Graph, model: nn.Module, example: ExampleInput) -> None:
+    """Runs the traced graph once on ``example`` and notes every result's shape in it.
+
+    ``model`` is the twin to run on; whatever the operations raise is passed on.
+    """
+    for node in graph.nodes:
+        if node.op == "get_attr" and "." not in node.target and not hasattr(model, node.target):
+            raise Refused(f"tracing froze a tensor ({node.target}) that only one run would have")
+    with runs_without_gpu(model), torch.no_grad():
+        _ShapeRun(model, graph=graph).run(*_positional(graph, model, example))
+
+
+def _positional(graph: fx.Graph, model: nn.Module, example: ExampleInput) -> list[Any]:
+    """The example as the traced graph wants it: one value for every placeholder."""
+    bound = inspect.signature(model.forward).bind(*example.args, **example.kwargs)
+    symbolic = {node.target for node in graph.nodes if node.op == "placeholder"}
+    given = [name for name in bound.arguments if name not in symbolic]
+    if given:
+        raise Refused(f"the example sets {', '.join(given)}, which tracing left at its default")
+    return [bound.arguments.get(node.target) for node in graph.nodes if node.op == "placeholder"]
+
+
+class _ShapeRun(fx.Interpreter):
+    def run_node(self, n: fx.Node) -> Any:
+        result = super().run_node(n)
+        n.meta[_RESULT] = _Shapes(result)
+        return result
+
+
+class _Shapes:
+    """What a node's result holds: the shape of its first tensor, and whether it is a container of several."""
+
+    def __init__(self, result: Any) -> None:
+        tensors = list(tensors_in(result))
+        self.any = bool(tensors)
+        self.first = tuple(tensors[0].shape) if tensors else None
+        self.container = not isinstance(result, torch.Tensor)
+
+
+def calls(graph: fx.Graph, model: nn.Module) -> list[Call]:
+    """The calls of a traced graph, with shapes if it was run."""
+    return _Reader(model).read(graph)
+
+
+class _Reader:
+    """Translates fx nodes, following in-place writes that fx leaves implicit."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.calls: list[Call] = []
+        self.values: dict[fx.Node, Value | None] = {}  # None: no tensor
+
+    def read(self, graph: fx.Graph) -> list[Call]:
+        for node in graph.nodes:
+            match node.op:
+                case "placeholder":
+                    self._placeholder(node)
+                case "get_attr":
+                    self.values[node] = Value(None, _attribute_shape(self.model, node.target), str(node.target))
+                case "output":
+                    returned = self._replaced(node.args)
+                    first = next(Call("output", "output", returned).tensors(), None)
+                    self.calls.append(Call("output", "output", returned, shape=first.shape if first else None))
+                case "call_module":
+                    self._module(node)
+                case _:
+                    self._function(node)
+        return self.calls
+
+    def _placeholder(self, node: fx.Node) -> None:
+        if not node.users or all(_name(user) in _NO_TENSOR for user in node.users):
+            self.values[node] = None
+            return
+        count = sum(call.target == "input" for call in self.calls)
+        self._add(node, Call("input", f"input_{count}" if count else "input"))
+
+    def _module(self, node: fx.Node) -> None:
+        module = self.model.get_submodule(str(node.target))
+        known = module_row(module)
+        target = known[0] if known is not None else type(module).__name__
+        args, kwargs = self._replaced(node.args), self._replaced(node.kwargs)
+        call = Call(target, str(node.target), args, kwargs, module, where=_where(node), training=module.training)
+        self._add(node, call)
+        if getattr(module, "inplace", False) is True:
+            self._overwrite(node)
+
+    def _function(self, node: fx.Node) -> None:
+        name = _name(node)
+        args, kwargs = self._replaced(node.args), self._replaced(node.kwargs)
+        result = node.meta.get(_RESULT)
+        if name in _NO_TENSOR or (result is not None and not result.any and name != "setitem"):
+            self.values[node] = None
+            return
+        inputs = node.all_input_nodes
+        if result is None and inputs and all(self.values.get(argument) is None for argument in inputs):
+            self.values[node] = None  # arithmetic on sizes
+            return
+        if name == "getitem" and self._is_container(node.args[0]):
+            self.values[node] = self._element(node)
+            return
+        owner_path, owner = owner_of(self.model, Call("", "", args, kwargs))
+        call = Call(
+            name, node.meta.get(_PATH, ""), args, kwargs, owner=owner, owner_path=owner_path, where=_where(node)
+        )
+        flag = training_argument(call)
+        call.training = flag is None or bool(flag)
+        self._add(node, call)
+        if _writes(node):
+            self._overwrite(node)
+
+    def _element(self, node: fx.Node) -> Value | None:
+        source = node.args[0]
+        value = self.values.get(source) if isinstance(source, fx.Node) else None
+        result = node.meta.get(_RESULT)
+        return None if value is None else Value(value.call, result.first if result else value.shape)
+
+    def _is_container(self, source: Any) -> bool:
+        result = source.meta.get(_RESULT) if isinstance(source, fx.Node) else None
+        return result is not None and result.container
+
+    def _overwrite(self, node: fx.Node) -> None:
+        """Whoever reads the first argument from now on reads this result."""
+        written = node.args[0] if node.args else None
+        if isinstance(written, fx.Node):
+            self.values[written] = self.values[node]
+
+    def _add(self, node: fx.Node, call: Call) -> None:
+        result = node.meta.get(_RESULT)
+        call.shape = result.first if result is not None else None
+        self.values[node] = Value(len(self.calls), call.shape)
+        self.calls.append(call)
+
+    def _replaced(self, argument: Any) -> Any:
+        return fx.node.map_aggregate(argument, lambda a: self.values.get(a) if isinstance(a, fx.Node) else a)
+
+
+def _name(node: fx.Node) -> str:
+    if node.op == "call_method":
+        return str(node.target).strip("_")
+    if node.target is getattr:
+        return str(node.args[1])
+    return plain_name(node.target)  # type: ignore[arg-type]
+
+
+def _writes(node: fx.Node) -> bool:
+    if node.op == "call_method":
+        target = str(node.target)
+        return target.endswith("_") and not target.startswith("__")
+    return node.kwargs.get("inplace") is True or writes_its_argument(node.target)  # type: ignore[arg-type]
+
+
+def _where(node: fx.Node) -> CallSite | None:
+    return node.meta.get(_SITE)
+
+
+def _attribute_shape(model: nn.Module, target: Any) -> tuple[int, ...] | None:
+    value: Any = model
+    for part in str(target).split("."):
+        value = getattr(value, part, None)
+    return tuple(value.shape) if isinstance(value, torch.Tensor) and not nn.parameter.is_lazy(value) else None
