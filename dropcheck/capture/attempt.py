@@ -8,17 +8,22 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import torch
 from torch import fx, nn
+from torch.utils._pytree import tree_map
 
 from dropcheck.capture import symbolic
 from dropcheck.capture.calls import Call
 from dropcheck.capture.lower import lower
 from dropcheck.capture.record import ExampleInput, record
 from dropcheck.graph import Graph, Site
+
+LARGE = 100_000_000
+"""A model of more parameters than this is run on the meta device first: no memory, but no values either, and the
+meta kernels take a second to import. A smaller one is run for real, which is quicker and lets values steer it."""
 
 
 class CaptureError(Exception):
@@ -70,6 +75,7 @@ class _Attempt:
         self.built = built
         self.make_twin = twin
         self._twin: nn.Module | None = None
+        self.large = sum(_size(parameter) for parameter in model.parameters()) > LARGE
         self.failure: Exception | None = None
         self.refusal = ""
 
@@ -82,7 +88,7 @@ class _Attempt:
             if calls is not None:
                 return Capture(lower(calls, self.built), how, example.spec)
         for example in tried:
-            calls = self._recorded(example, in_training=False)
+            calls = self._recorded(self.twin, example, in_training=False)
             if calls is not None:
                 return Capture(lower(calls, self.built), "record", example.spec)
         if traced is not None and not any(example.given for example in tried):
@@ -97,26 +103,34 @@ class _Attempt:
             return None
 
     def _run(self, traced: fx.Graph | None, example: ExampleInput) -> tuple[list[Call] | None, Literal["fx", "record"]]:
+        """The calls of one run in training mode, on the meta device first if the model is large."""
+        if self.large:
+            with torch.device("meta"):
+                calls, how = self._run_on(self.phantom, traced, _on_meta(example))
+            if calls is not None:
+                return calls, how
+        return self._run_on(self.twin, traced, example)
+
+    def _run_on(
+        self, model: nn.Module, traced: fx.Graph | None, example: ExampleInput
+    ) -> tuple[list[Call] | None, Literal["fx", "record"]]:
         if traced is not None:
             try:
-                symbolic.run(traced, self.twin, example)
-                return symbolic.calls(traced, self.twin), "fx"
-            except Exception as error:  # the traced code is foreign: whatever it raises, a recorded run may still work
+                symbolic.run(traced, model, example)
+                return symbolic.calls(traced, model), "fx"
+            except Exception as error:  # noqa: BLE001 - traced code is foreign, and a recorded run may still work
                 self._note(error)
-        return self._recorded(example, in_training=True), "record"
+        return self._recorded(model, example, in_training=True), "record"
 
-    def _recorded(self, example: ExampleInput, *, in_training: bool) -> list[Call] | None:
-        flags = {path: module.training for path, module in self.twin.named_modules()}
+    def _recorded(self, model: nn.Module, example: ExampleInput, *, in_training: bool) -> list[Call] | None:
+        flags = {path: module.training for path, module in model.named_modules()}
         try:
-            if in_training:
-                return record(self.twin, example, flags)
-            self.twin.eval()
-            return record(self.twin, example, flags)
-        except Exception as error:  # foreign forward
+            return record(model if in_training else model.eval(), example, flags)
+        except Exception as error:  # noqa: BLE001 - a foreign forward may raise anything; the first is reported
             self._note(error)
             return None
         finally:
-            for path, module in self.twin.named_modules():
+            for path, module in model.named_modules():
                 module.training = flags.get(path, True)
 
     def _note(self, error: Exception) -> None:
@@ -130,6 +144,11 @@ class _Attempt:
             self._twin = _as_trained(self.make_twin())
         return self._twin
 
+    @property
+    def phantom(self) -> nn.Module:
+        """The model without memory behind its tensors."""
+        return self.model.to("meta")
+
     def _error(self) -> CaptureError:
         if self.failure is None:
             return CaptureError(
@@ -141,6 +160,18 @@ class _Attempt:
         return CaptureError(
             f"forward raised {kind}: {text}", "give an input it accepts with --input, as in --input 2x3x32x32", details
         )
+
+
+def _size(parameter: nn.Parameter) -> int:
+    return 0 if nn.parameter.is_lazy(parameter) else parameter.numel()
+
+
+def _on_meta(example: ExampleInput) -> ExampleInput:
+    def moved(item: Any) -> Any:
+        return item.to("meta") if isinstance(item, torch.Tensor) else item
+
+    args, kwargs = tree_map(moved, (example.args, dict(example.kwargs)))
+    return replace(example, args=args, kwargs=kwargs)
 
 
 def _as_trained(model: nn.Module) -> nn.Module:

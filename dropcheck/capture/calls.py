@@ -28,13 +28,18 @@ class Value:
 
 @dataclass(slots=True)
 class Call:
-    """One leaf module or one torch function applied to tensors.
+    """One leaf module or one torch function applied to tensors; tensors among the arguments are Values.
 
-    ``target`` is what the catalogue knows it by: the function's plain name (``relu`` for F.relu, torch.relu_ and
-    Tensor.relu alike) or the layer's class; ``input`` and ``output`` stand for the model's own. ``path`` is the module
-    path: of the leaf, or of the module in whose forward the function was called. Tensors among the arguments are
-    Values. ``owner``, at ``owner_path``, is the layer whose parameters a function was given, ``unknown_origin`` what else the result may
-    depend on when an argument came from nowhere we saw.
+    Attributes:
+        target: what the catalogue knows it by: the function's plain name (``relu`` for F.relu, torch.relu_ and
+            Tensor.relu alike) or the layer's class; ``input`` and ``output`` stand for the model's own.
+        path: module path: of the leaf, or of the module in whose forward the function was called.
+        module: the leaf layer, None for functions.
+        owner: the layer whose parameters a function was given; ``owner_path`` is its path.
+        shape: of the (first) result.
+        where: the call site.
+        training: the layer's flag, or the one the function was given.
+        unknown_origin: what else the result may depend on, when an argument came from nowhere we saw.
     """
 
     target: str

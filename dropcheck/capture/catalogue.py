@@ -29,10 +29,10 @@ def _named(
 
 
 _DIMS = ("1d", "2d", "3d")
-_ACTIVATION_LAYERS = (
-    "ReLU ReLU6 GELU SiLU Tanh Sigmoid ELU SELU CELU LeakyReLU PReLU RReLU Mish Hardswish Hardsigmoid Hardtanh Softplus "
-    "Softsign LogSigmoid Tanhshrink Softshrink Hardshrink Threshold GLU"
-)
+_ACTIVATION_LAYERS = """
+    ReLU ReLU6 GELU SiLU Tanh Sigmoid ELU SELU CELU LeakyReLU PReLU RReLU Mish Hardswish Hardsigmoid Hardtanh
+    Softplus Softsign LogSigmoid Tanhshrink Softshrink Hardshrink Threshold GLU
+"""
 _ACTIVATION_KINDS = {"LeakyReLU": "leaky_relu", "LogSigmoid": "logsigmoid"}
 
 MODULES: Mapping[str, Row] = {
@@ -74,38 +74,66 @@ LIBRARY_MODULES: Mapping[str, tuple[str, Row]] = {
 }
 """Layers of other libraries, known by class name as long as they have the attribute named beside the row."""
 
-_REARRANGE = """view reshape flatten unflatten ravel permute transpose t T mT H mH adjoint squeeze unsqueeze expand expand_as
- broadcast_to broadcast_tensors repeat repeat_interleave tile getitem setitem chunk split split_with_sizes tensor_split
- hsplit vsplit dsplit unbind narrow select index_select gather take take_along_dim roll flip fliplr flipud rot90 pad
- unfold fold im2col col2im pixel_shuffle pixel_unshuffle channel_shuffle movedim moveaxis swapaxes swapdims view_as
- reshape_as atleast_1d atleast_2d atleast_3d as_strided masked_select tril triu diagonal diag diag_embed
- diagonal_scatter sort topk masked_fill index_put index_add index_copy index_fill scatter scatter_add scatter_reduce
- masked_scatter where copy type_as real imag view_as_real view_as_complex polar complex meshgrid cartesian_prod
- one_hot nan_to_num fill zero resize unsafe_chunk unsafe_split slice_scatter select_scatter block_diag kthvalue mode
- native_channel_shuffle constant_pad_nd put column_stack combinations select_copy"""
-_SAME = """contiguous clone detach to type float half double bfloat16 cpu cuda requires_grad data alias identity
- resolve_conj conj_physical conj positive pin_memory cfloat to_dense share_memory retain_grad refine_names rename
- align_to as_subclass _assert_async grad_mode lift_fresh"""
-_SCALE = "neg negative reciprocal rsub float_power rdiv addcmul addcdiv lerp dequantize fake_quantize_per_tensor_affine"
-_ACTIVATIONS = """relu relu6 gelu silu tanh sigmoid elu selu celu prelu rrelu mish hardswish hardsigmoid hardtanh
- softplus softsign logsigmoid tanhshrink softshrink hardshrink threshold glu abs exp expm1 log log1p log2 log10 sqrt rsqrt
- square pow sin cos tan sinh cosh asin acos atan atan2 asinh acosh atanh erf erfc erfinv exp2 logit sinc sgn sign
- special_expit absolute lgamma digamma angle frac"""
-_STATISTICS = """sum mean var std var_mean std_mean norm vector_norm matrix_norm linalg_norm logsumexp prod cumsum cumprod
- logcumsumexp median nanmean nansum quantile dist cdist pairwise_distance pdist cosine_similarity trace min amin cummax cummin
- det logdet slogdet inverse pinv svd eigh eigvalsh qr cholesky solve histc cov corrcoef diff fft_fft fft_ifft
- fft_fft2 fft_ifft2 fft_rfft fft_irfft fft_rfft2 fft_irfft2 fft_fftn fft_ifftn fft_fftshift fft_ifftshift stft istft
- cross_entropy binary_cross_entropy binary_cross_entropy_with_logits nll_loss mse_loss l1_loss smooth_l1_loss
- huber_loss kl_div ctc_loss triplet_margin_loss cosine_embedding_loss cross renorm segment_reduce mode logaddexp"""
-_DISCRETE = """eq ne lt le gt ge equal isclose allclose isnan isinf isfinite logical_and logical_or logical_not
- logical_xor argmax argmin argsort nonzero long int short bool byte char round floor ceil trunc floor_divide remainder
- fmod and or xor invert bitwise_and bitwise_or bitwise_xor bitwise_not any all count_nonzero bucketize searchsorted unique
- unique_consecutive bincount sign_bit histogram isin numel_ iand ior ixor rshift lshift any_ heaviside"""
-_CONSTANTS = """zeros ones full empty arange linspace logspace eye tensor as_tensor scalar_tensor from_numpy zeros_like
- ones_like full_like empty_like new_zeros new_ones new_full new_empty new_tensor tril_indices triu_indices hann_window
- hamming_window empty_strided range asarray"""
-_RANDOM = """rand randn randint rand_like randn_like randint_like bernoulli normal uniform exponential log_normal cauchy geometric
- multinomial randperm poisson random"""
+_REARRANGE = """
+    H T adjoint as_strided atleast_1d atleast_2d atleast_3d block_diag broadcast_tensors broadcast_to
+    cartesian_prod channel_shuffle chunk coalesce col2im column_stack combinations complex constant_pad_nd copy
+    diag diag_embed diagflat diagonal diagonal_scatter dsplit expand expand_as fill fill_diagonal flatten flip
+    fliplr flipud fold gather getitem hsplit im2col imag index index_add index_copy index_fill index_put
+    index_select kthvalue mH mT masked_fill masked_scatter masked_select max_unpool1d max_unpool2d max_unpool3d
+    meshgrid mode moveaxis movedim nan_to_num narrow narrow_copy one_hot pad permute pixel_shuffle
+    pixel_unshuffle polar put ravel real repeat repeat_interleave reshape reshape_as resize roll rot90 scatter
+    scatter_add scatter_reduce select select_copy select_scatter setitem slice_scatter sort sparse_mask split
+    split_with_sizes squeeze swapaxes swapdims t take take_along_dim tensor_split tile to_sparse topk transpose
+    tril triu type_as unbind unflatten unfold unsafe_chunk unsafe_split unsqueeze values view view_as
+    view_as_complex view_as_real vsplit where zero
+"""
+_SAME = """
+    as_subclass bfloat16 clone conj conj_physical contiguous cpu cuda data detach double float half pin_memory
+    positive requires_grad resolve_conj resolve_neg share_memory to to_dense type
+"""
+_SCALE = "neg negative rsub dequantize fake_quantize_per_tensor_affine"
+_ACTIVATIONS = """
+    abs absolute acos acosh angle arccos arccosh arcsin arcsinh arctan arctan2 arctanh asin asinh atan atan2
+    atanh celu copysign cos cosh deg2rad digamma elu entr erf erfc erfcx erfinv exp exp2 expit expm1 float_power
+    frac gammaln gelu glu hardshrink hardsigmoid hardswish hardtanh hypot i0 i0e ldexp lgamma log log10 log1p
+    log2 log_ndtr log_sigmoid logit logsigmoid mish ndtr ndtri nextafter polygamma pow prelu psi rad2deg
+    reciprocal relu relu6 rrelu rsqrt selu sgn sigmoid sign silu sin sinc sinh softplus softshrink softsign sqrt
+    square tan tanh tanhshrink threshold xlog1py xlogy
+"""
+_STATISTICS = """
+    amin aminmax binary_cross_entropy binary_cross_entropy_with_logits cdist cholesky cholesky_solve corrcoef
+    cosine_embedding_loss cosine_similarity cov cross cross_entropy ctc_loss cummax cummin cumprod cumsum det
+    diff dist eig eigh eigvals eigvalsh fft_fft fft_fft2 fft_fftn fft_fftshift fft_hfft fft_ifft fft_ifft2
+    fft_ifftn fft_ifftshift fft_ihfft fft_irfft fft_irfft2 fft_irfftn fft_rfft fft_rfft2 fft_rfftn
+    frobenius_norm gaussian_nll_loss hinge_embedding_loss histc huber_loss inverse istft kl_div l1_loss
+    logaddexp logaddexp2 logcumsumexp logdet logsumexp lu_solve margin_ranking_loss matrix_exp matrix_norm
+    matrix_power mean median min mse_loss multi_margin_loss multilabel_margin_loss multilabel_soft_margin_loss
+    nanmean nanmedian nanquantile nansum nll_loss norm norm_except_dim nuclear_norm pairwise_distance pdist pinv
+    pinverse poisson_nll_loss prod qr quantile renorm segment_reduce slogdet smooth_l1_loss soft_margin_loss
+    solve solve_triangular std std_mean stft sum sum_to_size svd svdvals trace trapezoid trapz
+    triplet_margin_loss triplet_margin_with_distance_loss var var_mean vector_norm
+"""
+_DISCRETE = """
+    all allclose and any argmax argmin argsort argwhere bincount bitwise_and bitwise_left_shift bitwise_not
+    bitwise_or bitwise_right_shift bitwise_xor bool bucketize byte ceil char count_nonzero eq equal floor
+    floor_divide fmod gcd ge greater greater_equal gt heaviside histogram histogramdd int invert isclose
+    isfinite isin isinf isnan isneginf isposinf isreal lcm le less less_equal logical_and logical_not logical_or
+    logical_xor long lshift lt ne nonzero nonzero_static not_equal or remainder round rshift searchsorted short
+    signbit trunc unique unique_consecutive xor
+"""
+_CONSTANTS = """
+    arange as_tensor asarray empty empty_like empty_strided eye from_numpy full full_like hamming_window
+    hann_window linspace logspace new_empty new_full new_ones new_tensor new_zeros ones ones_like range
+    scalar_tensor tensor tril_indices triu_indices zeros zeros_like
+"""
+_RANDOM = """
+    bernoulli cauchy exponential geometric log_normal multinomial normal poisson rand rand_like randint
+    randint_like randn randn_like random randperm uniform
+"""
+_MATRIX_PRODUCTS = """
+    addbmm addmm addmv baddbmm bmm chain_matmul dot einsum ger inner kron matmul mm multi_dot mv outer tensordot
+    vdot vecdot
+"""
 
 FUNCTIONS: Mapping[str, Row] = {
     **_each(
@@ -114,18 +142,25 @@ FUNCTIONS: Mapping[str, Row] = {
     **_each([f"conv_transpose{d}" for d in _DIMS], rows.functional_convolution(transposed=True)),
     "linear": rows.functional_linear,
     "bilinear": rows.functional_linear,
-    **_each(["lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell"], rows.functional_recurrent),
+    **_each(
+        ["lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"],
+        rows.functional_recurrent,
+    ),
     **_each(["embedding", "embedding_bag"], rows.of_kind(ops.Lookup)),
     **_each(["scaled_dot_product_attention", "multi_head_attention_forward"], rows.attention),
-    "batch_norm": rows.functional_batch_norm,
+    **_each(["batch_norm", "native_batch_norm"], rows.functional_batch_norm),
     "instance_norm": rows.functional_instance_norm,
-    **_each(["layer_norm", "group_norm", "rms_norm", "local_response_norm"], rows.local_norm),
+    **_each(
+        ["layer_norm", "group_norm", "rms_norm", "local_response_norm", "native_layer_norm", "native_group_norm"],
+        rows.local_norm,
+    ),
     **_each(["dropout", "native_dropout"], rows.dropout(Granularity.ELEMENT)),
     **_each(["dropout1d", "dropout2d", "dropout3d", "feature_dropout"], rows.dropout(Granularity.CHANNEL)),
     "alpha_dropout": rows.dropout(Granularity.ELEMENT, alpha=True),
     "feature_alpha_dropout": rows.dropout(Granularity.CHANNEL, alpha=True),
     **{name: rows.activation(name) for name in _ACTIVATIONS.split()},
     "leaky_relu": rows.activation("leaky_relu"),
+    "rdiv": rows.activation("reciprocal"),
     **_each(["clamp", "clip", "clamp_min"], rows.clamp),
     **_each(["clamp_max", "maximum", "minimum", "fmax", "fmin"], rows.maximum),
     **_named("softmax log_softmax softmin gumbel_softmax normalize", ops.Softmax),
@@ -141,13 +176,15 @@ FUNCTIONS: Mapping[str, Row] = {
     **_each(["max", "min"], rows.extremum),
     "amax": rows.reduction(Reduce.MAX),
     **_each(["interpolate", "upsample", "upsample_nearest", "upsample_bilinear"], rows.resample),
-    **_each(["grid_sample", "affine_grid"], rows.of_kind(ops.Resample)),
+    **_each(["grid_sample", "grid_sampler", "affine_grid", "affine_grid_generator"], rows.of_kind(ops.Resample)),
     **_named(_REARRANGE, ops.Rearrange),
     **_each(_SAME.split(), rows.same),
     **_named(_SCALE, ops.Scale),
     **_named(_DISCRETE, ops.Discrete),
-    **_each(["cat", "concat", "concatenate", "stack", "hstack", "vstack", "dstack"], rows.fixed(ops.Concat())),
-    **_each(["add", "sub", "subtract", "sum_of"], rows.fixed(ops.Add())),
+    **_each(
+        ["cat", "concat", "concatenate", "stack", "hstack", "vstack", "dstack", "row_stack"], rows.fixed(ops.Concat())
+    ),
+    **_each(["add", "sub", "subtract", "addcmul", "addcdiv", "lerp"], rows.fixed(ops.Add())),
     **_each(["mul", "multiply", "div", "divide", "true_divide", "truediv"], rows.fixed(ops.Multiply())),
     **_each(
         [

@@ -56,7 +56,7 @@ def trace(model: nn.Module) -> fx.Graph:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             graph = _Tracer().trace(model, concrete_args=_defaults(model))
-    except Exception as error:  # foreign forward: whatever it raises means only that fx cannot follow it
+    except Exception as error:
         raise Refused(f"{type(error).__name__}: {error}") from error
     _remove_guards(graph)
     return graph
@@ -83,8 +83,8 @@ class _TensorProxy(fx.Proxy):
 
     _is_param = False  # what isinstance(x, nn.Parameter) asks of a tensor
 
-    @property
-    def __class__(self) -> type:  # type: ignore[override]
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
         return torch.Tensor
 
 
@@ -242,7 +242,10 @@ class _Reader:
         self.calls.append(call)
 
     def _replaced(self, argument: Any) -> Any:
-        return fx.node.map_aggregate(argument, lambda a: self.values.get(a) if isinstance(a, fx.Node) else a)
+        def value(item: Any) -> Any:
+            return self.values.get(item) if isinstance(item, fx.Node) else item
+
+        return fx.node.map_aggregate(argument, value)
 
 
 def _name(node: fx.Node) -> str:
