@@ -1,68 +1,38 @@
 """The captured model as a graph of operations, and the questions rules ask of it.
 
-The graph is a value: nodes in execution order, each naming its inputs. Questions are answered with networkx on a
-``DiGraph`` whose nodes are node names and whose edges follow the data.
+The graph is a value: nodes in execution order, each naming its inputs. Questions about paths are answered by a
+:class:`~dropcheck.flow.Flow` of node names.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-import networkx as nx
+from dropcheck.flow import Flow
+from dropcheck.node import Node, Site
+from dropcheck.ops import (
+    Add,
+    Attention,
+    BatchNorm,
+    Discrete,
+    Input,
+    LocalNorm,
+    MatMul,
+    Op,
+    Pool,
+    Rearrange,
+    Recurrent,
+    Reduce,
+    Weight,
+)
 
-from dropcheck.ops import Add, BatchNorm, Constant, Dropout, Input, LocalNorm, Op, Pool, Recurrent, Weight
+__all__ = ["NORMS", "WEIGHT_LAYERS", "Graph", "Node", "Passage", "Residual", "Site"]
 
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """A region of a source file; lines and columns count from 1, the end column is exclusive."""
-
-    path: str
-    line: int
-    column: int
-    end_line: int
-    end_column: int
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """One operation at one call site.
-
-    Attributes:
-        name: unique within the graph.
-        path: module path as ``named_modules()`` gives it; functions get ``<module path>/<function>``.
-        inputs: names of the nodes whose results it reads, in argument order.
-        shape: of its (first) result, None when capture had no example input.
-        site: where it is reported: the call in the user's file, or the construction for layers a container calls.
-        built: where its layer was constructed, if that is known and it has a layer.
-        training: whether the layer is in training mode while the model trains.
-    """
-
-    name: str
-    path: str
-    op: Op
-    inputs: tuple[str, ...] = ()
-    shape: tuple[int, ...] | None = None
-    site: Site | None = None
-    built: Site | None = None
-    training: bool = True
-
-    @property
-    def drops(self) -> bool:
-        """Whether this is a dropout that really drops something while the model trains."""
-        return isinstance(self.op, Dropout) and self.op.drop_rate > 0.0 and self.training
-
-    @property
-    def remembers(self) -> bool:
-        """Whether this norm stores training statistics and uses them at evaluation: where a shift does its harm."""
-        return isinstance(self.op, BatchNorm) and self.op.tracks and self.training
-
-    @property
-    def blocks(self) -> bool:
-        """Whether a variance shift ends here: the statistics in use are computed anew from the very input."""
-        return isinstance(self.op, LocalNorm) or (isinstance(self.op, BatchNorm) and not self.op.tracks)
+# A product of two activations sums many units just as learned weights do.
+WEIGHT_LAYERS = (Weight, Recurrent, Attention, MatMul)
+NORMS = (BatchNorm, LocalNorm)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +49,14 @@ class Residual:
     shortcut: frozenset[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """What noise cannot avoid on its way to a norm: the fewest max-pools, and with these the fewest weight layers."""
+
+    max_pools: int
+    weight_layers: int
+
+
 class Graph:
     """Nodes in execution order and the questions asked of them.
 
@@ -89,6 +67,7 @@ class Graph:
     def __init__(self, nodes: tuple[Node, ...]) -> None:
         self.nodes = nodes
         self._by_name: dict[str, Node] = {}
+        self._passages: dict[str, dict[str, Passage]] = {}
         for node in nodes:
             if node.name in self._by_name:
                 raise ValueError(f"two nodes are called {node.name!r}")
@@ -105,3 +84,159 @@ class Graph:
 
     def __getitem__(self, name: str) -> Node:
         return self._by_name[name]
+
+    def of(self, *kinds: type[Op]) -> tuple[Node, ...]:
+        """The nodes whose operation is of one of these kinds, in execution order."""
+        return tuple(node for node in self.nodes if isinstance(node.op, kinds))
+
+    def producers(self, node: Node) -> tuple[Node, ...]:
+        """The nodes it reads, in argument order."""
+        return self._nodes(node.inputs)
+
+    def successors(self, node: Node) -> tuple[Node, ...]:
+        """The nodes that read it, in execution order."""
+        return self._nodes(self.flow.readers(node.name))
+
+    def downstream(self, node: Node, *kinds: type[Op]) -> tuple[Node, ...]:
+        """The nodes its result travels to (of these kinds, if any are given), in execution order."""
+        return self._nodes(self.flow.after(node.name), *kinds)
+
+    def between(self, start: Node, end: Node, *kinds: type[Op]) -> tuple[Node, ...]:
+        """The nodes on any path from ``start`` to ``end`` (of these kinds, if any are given), both ends excluded."""
+        return self._nodes(self.flow.between(start.name, end.name), *kinds)
+
+    def dropouts_reaching(self, norm: Node) -> tuple[Node, ...]:
+        """The dropouts whose noise arrives at the norm without being blocked, or remembered by another norm, before."""
+        return tuple(node for node in self._nodes(self._noise.before(norm.name)) if node.drops)
+
+    def norms_reached(self, dropout: Node) -> tuple[Node, ...]:
+        """The norms that remember statistics and are the first on some path to see the noise of this dropout."""
+        return self._nodes(self.passages(dropout))
+
+    def passages(self, dropout: Node) -> Mapping[str, Passage]:
+        """What its noise passes on the easiest way to each of :meth:`norms_reached`, by the norm's name."""
+        if dropout.name not in self._passages:
+            costs = self._noise.costs(dropout.name)
+            norms = self._noise.ordered(name for name in costs if self[name].remembers and name != dropout.name)
+            self._passages[dropout.name] = {name: Passage(*divmod(costs[name], self._max_pool_cost)) for name in norms}
+        return self._passages[dropout.name]
+
+    def route(self, dropout: Node, norm: Node) -> tuple[Node, ...]:
+        """The nodes between them on the way that :meth:`passages` describes.
+
+        Raises:
+            ValueError: the noise of this dropout does not reach the norm.
+        """
+        names = self._noise.cheapest(dropout.name, norm.name)
+        if names is None:
+            raise ValueError(f"no noise of {dropout.name!r} reaches {norm.name!r}")
+        return self._nodes(names)
+
+    def is_last_batch_norm(self, node: Node) -> bool:
+        """Whether it is a batch norm from which no path leads to another one."""
+        return isinstance(node.op, BatchNorm) and node.name not in self._before_batch_norms
+
+    def residuals(self) -> tuple[Residual, ...]:
+        """The additions whose inputs share one origin, in execution order.
+
+            fork ─┬─ branch ───┬─ add          The fork is the last node that every path to the addition passes.
+                  └─ shortcut ─┘
+
+        A sum of more than two terms is one residual. Parameters and other constants are no terms, and a
+        concatenation (DenseNet) is no residual.
+        """
+        found = (self._residual(add) for add in self.of(Add) if not self._is_partial_sum(add))
+        return tuple(residual for residual in found if residual is not None)
+
+    def head(self) -> tuple[Node, ...]:
+        """The nodes behind the feature extractor, in execution order, the outputs included.
+
+        They are what the inputs reach only through a global pool (a gate such as squeeze-and-excitation joins the
+        feature map again and is no head); without such a pool, what follows the last change from feature maps to
+        vectors; without that, what follows the last batch norm; else nothing.
+        """
+        pools = [node.name for node in self.nodes if isinstance(node.op, Pool) and node.op.is_global]
+        images = self.flow.leading_to(pools) & {node.name for node in self.of(Input)}
+        around = self.flow.reachable(images, around=pools)
+        behind = self.flow.reachable(pools) - self.flow.leading_to([*around, *pools])
+        if behind:
+            return self._nodes(self.flow.ordered(behind))
+        cuts = [node for node in self.of(Rearrange) if self._flattens(node)] or self.of(BatchNorm)
+        return self.downstream(cuts[-1]) if cuts else ()
+
+    @cached_property
+    def flow(self) -> Flow:
+        """Node names, with an edge from each node to every node that reads it."""
+        return Flow(self._by_name, self._edges())
+
+    @cached_property
+    def _noise(self) -> Flow:
+        """The edges along which the noise of a dropout travels."""
+        return Flow(self._by_name, (edge for edge in self._edges() if not _absorbs(self[edge[0]])))
+
+    def _edges(self) -> Iterator[tuple[str, str, int]]:
+        for node in self.nodes:
+            is_max_pool = isinstance(node.op, Pool) and node.op.reduce is Reduce.MAX
+            cost = self._max_pool_cost if is_max_pool else int(isinstance(node.op, WEIGHT_LAYERS))
+            yield from ((name, node.name, cost) for name in node.inputs)
+
+    @property
+    def _max_pool_cost(self) -> int:
+        """More than all weight layers together, so that the cheapest path avoids max-pools first."""
+        return len(self.nodes)
+
+    def _nodes(self, names: Iterable[str], *kinds: type[Op]) -> tuple[Node, ...]:
+        nodes = (self._by_name[name] for name in names)
+        return tuple(node for node in nodes if not kinds or isinstance(node.op, kinds))
+
+    @cached_property
+    def _before_batch_norms(self) -> set[str]:
+        return self.flow.leading_to(name for norm in self.of(BatchNorm) for name in norm.inputs)
+
+    @cached_property
+    def _forks(self) -> dict[str, str | None]:
+        return self.flow.forks(node.name for node in self.of(Input))
+
+    def _is_partial_sum(self, add: Node) -> bool:
+        """Whether only another sum with the same fork reads it."""
+        readers = self.successors(add)
+        if len(readers) != 1 or not isinstance(readers[0].op, Add):
+            return False
+        return self._forks.get(add.name) == self._forks.get(readers[0].name)
+
+    def _terms(self, add: Node) -> list[str]:
+        """The activations it sums, partial sums taken apart."""
+        terms: dict[str, None] = {}
+        pending = [add]
+        while pending:
+            for term in self.producers(pending.pop()):
+                if isinstance(term.op, Add) and self._is_partial_sum(term):
+                    pending.append(term)
+                elif term.name in self._forks:
+                    terms[term.name] = None
+        return list(terms)
+
+    def _residual(self, add: Node) -> Residual | None:
+        terms, fork = self._terms(add), self._forks.get(add.name)
+        if len(terms) < 2 or fork is None:
+            return None
+        regions = [frozenset((*self.flow.between(fork, term), term)) - {fork} for term in terms]
+        shortcut = min(regions, key=self._weightiness)
+        return Residual(fork, add.name, frozenset().union(*regions) - shortcut, shortcut)
+
+    def _weightiness(self, names: frozenset[str]) -> tuple[int, int, int]:
+        ops = [self._by_name[name].op for name in names]
+        weight_layers = sum(isinstance(op, WEIGHT_LAYERS) for op in ops)
+        return weight_layers, sum(isinstance(op, NORMS) for op in ops), len(ops)
+
+    def _flattens(self, node: Node) -> bool:
+        """Whether it turns feature maps into vectors."""
+        before = self._by_name[node.inputs[0]].shape if node.inputs else None
+        if node.shape is None or before is None:
+            return isinstance(node.op, Rearrange) and node.op.kind == "flatten"
+        return len(node.shape) == 2 < len(before)
+
+
+def _absorbs(node: Node) -> bool:
+    """Whether noise stops here: normalised away, made part of stored statistics, or turned into integers."""
+    return node.blocks or node.remembers or isinstance(node.op, Discrete)
