@@ -117,6 +117,11 @@ class Report:
         return {severity: found[severity] for severity in Severity}
 
     @property
+    def analysed(self) -> tuple[ModelReport, ...]:
+        """The models that were analysed."""
+        return tuple(model for model in self.models if model.status is Status.ANALYSED)
+
+    @property
     def unanalysed(self) -> tuple[ModelReport, ...]:
         """The models that ought to have been analysed and were not, skipped or failed."""
         return tuple(model for model in self.models if model.status is not Status.ANALYSED and not model.by_design)
