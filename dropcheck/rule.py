@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
+from inspect import cleandoc
+from math import inf
 from typing import ClassVar
 
-from dropcheck.graph import Graph, Node, Site
-from dropcheck.shift import Evidence, Shifts
+from dropcheck.graph import Graph, Node, Passage, Site
+from dropcheck.ops import Dropout, Granularity
+from dropcheck.shift import Evidence, Shifts, shift_ratio
 
 
 class Severity(StrEnum):
@@ -29,6 +34,19 @@ class Thresholds:
 
     error: float = 1.25
     warning: float = 1.05
+
+    def severity(self, delta: float, at_most: Severity = Severity.ERROR) -> Severity:
+        """How serious a predicted Δ ≥ 0 is."""
+        ratio = _ratio(delta)
+        reached = (
+            Severity.ERROR if ratio >= self.error else Severity.WARNING if ratio >= self.warning else Severity.INFO
+        )
+        return min(reached, at_most, key=lambda severity: severity.rank)
+
+
+def _ratio(delta: float) -> float:
+    """The shift ratio, infinite where evaluation or training has no variance at all."""
+    return shift_ratio(delta) if delta > 0.0 else inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +98,11 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class RuleInfo:
-    """What reports say of a rule: ``summary`` is the docstring's first line, ``documentation`` all of it (Markdown)."""
+    """What reports say of a rule.
+
+    ``summary`` is the docstring's first line, ``documentation`` all of it with the first example and its corrected
+    twin put in (Markdown), ``help`` the first paragraph of "Use instead".
+    """
 
     code: str
     name: str
@@ -89,12 +111,58 @@ class RuleInfo:
     help: str
 
 
+@dataclass(frozen=True, slots=True)
+class Encounter:
+    """The worst norm that the noise of one dropout meets.
+
+    Attributes:
+        delta: Δ = Var_test / Var_train at the norm if this were the only dropout.
+        passage: what the noise passes on its way.
+        others: how many more norms it meets in the same way.
+    """
+
+    dropout: Node
+    drop: Dropout
+    norm: Node
+    delta: float
+    passage: Passage
+    others: int
+
+    @property
+    def elsewhere(self) -> str:
+        """`` (and 2 more batch norms)``, or nothing."""
+        return f" (and {self.others} more batch norm{'s' if self.others > 1 else ''})" if self.others else ""
+
+
+def encounters(subject: Subject, wanted: Callable[[Passage], bool]) -> Iterator[Encounter]:
+    """For every dropout that meets norms in the wanted way and whose Δ there is known: the worst of them.
+
+    Noise that drops whole samples (stochastic depth) is left to the rules about it.
+    """
+    met: dict[str, list[tuple[float, str]]] = {}
+    for shift in subject.shifts.norms.values():
+        for source in shift.sources if shift.delta is not None else ():
+            passage = subject.graph.passages(subject.graph[source.dropout]).get(shift.norm)
+            if passage is not None and wanted(passage):
+                met.setdefault(source.dropout, []).append((source.delta, shift.norm))
+    for dropout in subject.graph.of(Dropout):
+        if dropout.name not in met or not isinstance(dropout.op, Dropout) or drops_samples(dropout.op):
+            continue
+        delta, name = max(met[dropout.name], key=lambda one: _ratio(one[0]))
+        passage = subject.graph.passages(dropout)[name]
+        yield Encounter(dropout, dropout.op, subject.graph[name], delta, passage, len(met[dropout.name]) - 1)
+
+
+def drops_samples(drop: Dropout) -> bool:
+    return drop.granularity is Granularity.SAMPLE
+
+
 class Rule(ABC):
     """One pattern: documentation, examples and check. Stateless.
 
     The class docstring is the rule's documentation: the first line says what it finds, then come the headings
     ``## Why is this bad``, ``## Use instead`` (its first paragraph is the findings' help), ``## Near misses`` and
-    ``## Source``.
+    ``## Source``. ``examples`` start with one that triggers and its corrected twin, which documentation shows.
     """
 
     code: ClassVar[str]
@@ -104,3 +172,50 @@ class Rule(ABC):
     @abstractmethod
     def check(self, subject: Subject) -> Iterator[Finding]:
         """Every finding of this rule in one model."""
+
+    def info(self) -> RuleInfo:
+        """The rule's documentation, taken apart.
+
+        Raises:
+            ValueError: the docstring has no ``## Use instead``, or there are fewer than two examples.
+        """
+        return _info(type(self))
+
+    def finding(
+        self,
+        subject: Subject,
+        node: Node,
+        severity: Severity,
+        message: str,
+        *,
+        norm: Node | None = None,
+        delta: float | None = None,
+    ) -> Finding:
+        """A finding at ``node``, with this rule's help; evidence is named where there is a Δ to rest on it."""
+        return Finding(
+            code=self.code,
+            name=self.name,
+            severity=severity,
+            message=message,
+            help=self.info().help,
+            site=node.site,
+            model=subject.target,
+            op=node.path,
+            norm=None if norm is None else norm.path,
+            delta=delta,
+            evidence=None if delta is None else subject.shifts.evidence,
+        )
+
+
+@cache
+def _info(rule: type[Rule]) -> RuleInfo:
+    sections = [section.strip() for section in re.split(r"^(?=## )", cleandoc(rule.__doc__ or ""), flags=re.MULTILINE)]
+    remedy = next((section for section in sections if section.startswith("## Use instead\n")), None)
+    if remedy is None or len(rule.examples) < 2:
+        raise ValueError(f"{rule.__name__} needs a section '## Use instead' and two examples, the second corrected")
+    triggering, corrected = (f"```python\n{example.source.strip()}\n```" for example in rule.examples[:2])
+    position = sections.index(remedy)
+    sections[position : position + 1] = [f"## Example\n{triggering}", f"{remedy}\n\n{corrected}"]
+    paragraph = remedy.partition("\n")[2].strip().split("\n\n")[0]
+    summary = sections[0].partition("\n")[0]
+    return RuleInfo(rule.code, rule.name, summary, "\n\n".join(sections), " ".join(paragraph.split()))
