@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import random
-import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -18,12 +15,15 @@ from torch.utils._pytree import tree_map
 from dropcheck.capture import symbolic
 from dropcheck.capture.calls import Call
 from dropcheck.capture.lower import lower
-from dropcheck.capture.record import ExampleInput, record
+from dropcheck.capture.record import Budget, ExampleInput, OverBudget, record
+from dropcheck.capture.replica import random_state_kept, replica
 from dropcheck.graph import Graph, Site
 
 LARGE = 100_000_000
-"""A model of more parameters than this is run on the meta device first: no memory, but no values either, and the
-meta kernels take a second to import. A smaller one is run for real, which is quicker and lets values steer it."""
+PATIENCE = 1.0
+"""A model is run for real: that is quick and lets values steer it. One of more than LARGE parameters, or one whose run
+takes more than PATIENCE seconds, is run on the meta device first: it needs neither memory nor arithmetic there, but
+loading the meta kernels takes a second."""
 
 
 class CaptureError(Exception):
@@ -34,12 +34,15 @@ class CaptureError(Exception):
         self.message, self.hint, self.details = message, hint, details
 
 
+How = Literal["fx", "record"]
+
+
 @dataclass(frozen=True, slots=True)
 class Capture:
     """A captured model: its graph, the way that worked, and the input it ran on (None: none did, or none given)."""
 
     graph: Graph
-    how: Literal["fx", "record"]
+    how: How
     input: str | None
 
 
@@ -64,7 +67,7 @@ def capture(
     Raises:
         CaptureError: no way worked.
     """
-    with _random_state_kept(), warnings.catch_warnings():
+    with random_state_kept(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return _Attempt(model, twin, built or {}).over(inputs)
 
@@ -75,6 +78,8 @@ class _Attempt:
         self.built = built
         self.make_twin = twin
         self._twin: nn.Module | None = None
+        self._phantom: nn.Module | None = None
+        self.flags = {path: module.training for path, module in self.model.named_modules()}
         self.large = sum(_size(parameter) for parameter in model.parameters()) > LARGE
         self.failure: Exception | None = None
         self.refusal = ""
@@ -88,10 +93,11 @@ class _Attempt:
             if calls is not None:
                 return Capture(lower(calls, self.built), how, example.spec)
         for example in tried:
-            calls = self._recorded(self.twin, example, in_training=False)
+            calls = self._recorded(self.twin.eval(), example, Budget())
             if calls is not None:
                 return Capture(lower(calls, self.built), "record", example.spec)
         if traced is not None and not any(example.given for example in tried):
+            symbolic.forget_shapes(traced)
             return Capture(lower(symbolic.calls(traced, self.model), self.built), "fx", None)
         raise self._error()
 
@@ -102,30 +108,35 @@ class _Attempt:
             self.refusal = str(refused)
             return None
 
-    def _run(self, traced: fx.Graph | None, example: ExampleInput) -> tuple[list[Call] | None, Literal["fx", "record"]]:
-        """The calls of one run in training mode, on the meta device first if the model is large."""
-        if self.large:
-            with torch.device("meta"):
-                calls, how = self._run_on(self.phantom, traced, _on_meta(example))
-            if calls is not None:
-                return calls, how
-        return self._run_on(self.twin, traced, example)
+    def _run(self, traced: fx.Graph | None, example: ExampleInput) -> tuple[list[Call] | None, How]:
+        """The calls of one run in training mode, and how they were found."""
+        if not self.large:
+            try:
+                return self._run_on(self.twin, traced, example, Budget(PATIENCE))
+            except OverBudget:
+                self.large = True
+        calls, how = self._run_on(self.phantom, traced, _on_meta(example), Budget())
+        return (calls, how) if calls is not None else self._run_on(self.twin, traced, example, Budget())
 
     def _run_on(
-        self, model: nn.Module, traced: fx.Graph | None, example: ExampleInput
-    ) -> tuple[list[Call] | None, Literal["fx", "record"]]:
+        self, model: nn.Module, traced: fx.Graph | None, example: ExampleInput, budget: Budget
+    ) -> tuple[list[Call] | None, How]:
         if traced is not None:
             try:
-                symbolic.run(traced, model, example)
+                symbolic.run(traced, model, example, budget)
                 return symbolic.calls(traced, model), "fx"
+            except OverBudget:
+                raise
             except Exception as error:  # noqa: BLE001 - traced code is foreign, and a recorded run may still work
                 self._note(error)
-        return self._recorded(model, example, in_training=True), "record"
+        return self._recorded(model, example, budget), "record"
 
-    def _recorded(self, model: nn.Module, example: ExampleInput, *, in_training: bool) -> list[Call] | None:
+    def _recorded(self, model: nn.Module, example: ExampleInput, budget: Budget) -> list[Call] | None:
         flags = {path: module.training for path, module in model.named_modules()}
         try:
-            return record(model if in_training else model.eval(), example, flags)
+            return record(model, example, self.flags, budget)
+        except OverBudget:
+            raise
         except Exception as error:  # noqa: BLE001 - a foreign forward may raise anything; the first is reported
             self._note(error)
             return None
@@ -147,7 +158,9 @@ class _Attempt:
     @property
     def phantom(self) -> nn.Module:
         """The model without memory behind its tensors."""
-        return self.model.to("meta")
+        if self._phantom is None:
+            self._phantom = replica(self.model, "meta")
+        return self._phantom
 
     def _error(self) -> CaptureError:
         if self.failure is None:
@@ -176,16 +189,3 @@ def _on_meta(example: ExampleInput) -> ExampleInput:
 
 def _as_trained(model: nn.Module) -> nn.Module:
     return model if model.training else model.train()
-
-
-@contextmanager
-def _random_state_kept() -> Iterator[None]:
-    numpy = sys.modules.get("numpy")
-    ours, theirs = random.getstate(), numpy.random.get_state() if numpy is not None else None
-    try:
-        with torch.random.fork_rng(devices=[]):
-            yield
-    finally:
-        random.setstate(ours)
-        if numpy is not None:
-            numpy.random.set_state(theirs)

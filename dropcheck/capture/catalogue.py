@@ -75,17 +75,18 @@ LIBRARY_MODULES: Mapping[str, tuple[str, Row]] = {
 """Layers of other libraries, known by class name as long as they have the attribute named beside the row."""
 
 _REARRANGE = """
-    H T adjoint as_strided atleast_1d atleast_2d atleast_3d block_diag broadcast_tensors broadcast_to
+    H T _values adjoint as_strided atleast_1d atleast_2d atleast_3d block_diag broadcast_tensors broadcast_to
     cartesian_prod channel_shuffle chunk coalesce col2im column_stack combinations complex constant_pad_nd copy
     diag diag_embed diagflat diagonal diagonal_scatter dsplit expand expand_as fill fill_diagonal flatten flip
     fliplr flipud fold gather getitem hsplit im2col imag index index_add index_copy index_fill index_put
     index_select kthvalue mH mT masked_fill masked_scatter masked_select max_unpool1d max_unpool2d max_unpool3d
     meshgrid mode moveaxis movedim nan_to_num narrow narrow_copy one_hot pad permute pixel_shuffle
     pixel_unshuffle polar put ravel real repeat repeat_interleave reshape reshape_as resize roll rot90 scatter
-    scatter_add scatter_reduce select select_copy select_scatter setitem slice_scatter sort sparse_mask split
-    split_with_sizes squeeze swapaxes swapdims t take take_along_dim tensor_split tile to_sparse topk transpose
-    tril triu type_as unbind unflatten unfold unsafe_chunk unsafe_split unsqueeze values view view_as
-    view_as_complex view_as_real vsplit where zero
+    scatter_add scatter_reduce select select_copy select_scatter setitem slice_scatter sort
+    sparse_compressed_tensor sparse_coo_tensor sparse_csc_tensor sparse_csr_tensor sparse_mask split
+    split_with_sizes squeeze swapaxes swapdims t take take_along_dim tensor_split tile to_sparse to_sparse_coo
+    to_sparse_csc to_sparse_csr topk transpose tril triu type_as unbind unflatten unfold unsafe_chunk
+    unsafe_split unsqueeze values view view_as view_as_complex view_as_real vsplit where zero
 """
 _SAME = """
     as_subclass bfloat16 clone conj conj_physical contiguous cpu cuda data detach double float half pin_memory
@@ -114,12 +115,13 @@ _STATISTICS = """
     triplet_margin_loss triplet_margin_with_distance_loss var var_mean vector_norm
 """
 _DISCRETE = """
-    all allclose and any argmax argmin argsort argwhere bincount bitwise_and bitwise_left_shift bitwise_not
-    bitwise_or bitwise_right_shift bitwise_xor bool bucketize byte ceil char count_nonzero eq equal floor
-    floor_divide fmod gcd ge greater greater_equal gt heaviside histogram histogramdd int invert isclose
+    _convert_indices_from_coo_to_csr _convert_indices_from_csr_to_coo _indices all allclose and any argmax
+    argmin argsort argwhere bincount bitwise_and bitwise_left_shift bitwise_not bitwise_or bitwise_right_shift
+    bitwise_xor bool bucketize byte ccol_indices ceil char col_indices count_nonzero crow_indices eq equal floor
+    floor_divide fmod gcd ge greater greater_equal gt heaviside histogram histogramdd indices int invert isclose
     isfinite isin isinf isnan isneginf isposinf isreal lcm le less less_equal logical_and logical_not logical_or
-    logical_xor long lshift lt ne nonzero nonzero_static not_equal or remainder round rshift searchsorted short
-    signbit trunc unique unique_consecutive xor
+    logical_xor long lshift lt ne nonzero nonzero_static not_equal or remainder round row_indices rshift
+    searchsorted short signbit trunc unique unique_consecutive xor
 """
 _CONSTANTS = """
     arange as_tensor asarray empty empty_like empty_strided eye from_numpy full full_like hamming_window
@@ -186,33 +188,7 @@ FUNCTIONS: Mapping[str, Row] = {
     ),
     **_each(["add", "sub", "subtract", "addcmul", "addcdiv", "lerp"], rows.fixed(ops.Add())),
     **_each(["mul", "multiply", "div", "divide", "true_divide", "truediv"], rows.fixed(ops.Multiply())),
-    **_each(
-        [
-            "matmul",
-            "mm",
-            "bmm",
-            "mv",
-            "dot",
-            "inner",
-            "outer",
-            "einsum",
-            "tensordot",
-            "chain_matmul",
-            "multi_dot",
-            "kron",
-            "ger",
-            "vdot",
-            "addmm",
-            "addbmm",
-            "baddbmm",
-            "addmv",
-            "spmm",
-            "sparse_mm",
-            "linalg_multi_dot",
-            "linalg_matmul",
-        ],
-        rows.fixed(ops.MatMul()),
-    ),
+    **_each(_MATRIX_PRODUCTS.split(), rows.fixed(ops.MatMul())),
     **_each(_CONSTANTS.split(), rows.constant(random=False)),
     **_each(_RANDOM.split(), rows.constant(random=True)),
     "input": rows.fixed(ops.Input()),
@@ -233,7 +209,7 @@ def module_row(module: nn.Module) -> tuple[str, Row] | None:
         return None
     forward = type(module).forward
     for cls in type(module).__mro__:
-        if getattr(cls, "forward", None) is not forward:
+        if getattr(cls, "forward", forward) is not forward:
             return None
         if cls in _BY_CLASS:
             return _BY_CLASS[cls], MODULES[_BY_CLASS[cls]]

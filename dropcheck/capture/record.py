@@ -6,6 +6,7 @@ written down. The model that is run is a twin made for this: it may be changed.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -33,13 +34,30 @@ class ExampleInput:
     given: bool = False
 
 
-def record(model: nn.Module, example: ExampleInput, training: Mapping[str, bool]) -> list[Call]:
+class OverBudget(Exception):
+    """A run took longer than it may."""
+
+
+class Budget:
+    """How long a run may take: ``seconds`` from now, None for as long as it likes."""
+
+    def __init__(self, seconds: float | None = None) -> None:
+        self.end = None if seconds is None else time.monotonic() + seconds
+
+    def check(self) -> None:
+        """Raises OverBudget once the time is up."""
+        if self.end is not None and time.monotonic() > self.end:
+            raise OverBudget
+
+
+def record(model: nn.Module, example: ExampleInput, training: Mapping[str, bool], budget: Budget) -> list[Call]:
     """The calls of one forward, in order.
 
     ``model`` is run as it is; ``training`` holds the flags by module path that count as the model's own (they differ
-    from the model's when it has to be run in evaluation mode). Whatever the forward raises is passed on.
+    from the model's when it has to be run in evaluation mode). Whatever the forward raises is passed on; OverBudget
+    when ``budget`` runs out.
     """
-    recorder = _Recorder(model, training)
+    recorder = _Recorder(model, training, budget)
     with recorder.watching(), torch.no_grad():
         recorder.inputs(example)
         recorder.output(model(*example.args, **example.kwargs))
@@ -79,8 +97,9 @@ def _parts(item: Any) -> list[Any] | None:
 class _Recorder(TorchFunctionMode):
     """Writes down calls while ``watching``."""
 
-    def __init__(self, model: nn.Module, training: Mapping[str, bool]) -> None:
+    def __init__(self, model: nn.Module, training: Mapping[str, bool], budget: Budget) -> None:
         super().__init__()
+        self.budget = budget
         self.model = model
         self.calls: list[Call] = []
         self.training = training
@@ -135,12 +154,14 @@ class _Recorder(TorchFunctionMode):
         if self.rows.get(id(module)) is not None:
             self.leaf = module
 
-    def _leave(self, module: nn.Module, args: Any, kwargs: Any, result: Any) -> None:
+    def _leave(self, module: nn.Module, args: Any, kwargs: Any, *result: Any) -> None:
+        """After a forward; torch leaves out the keyword arguments, and so the result, when the forward raised."""
         if self.leaf is not None and self.leaf is not module:
             return
         if self.leaf is module:
             self.leaf = None
-            self._write_leaf(module, args, kwargs, result)
+            if result:
+                self._write_leaf(module, args, kwargs, result[0])
         if self.parents and self.parents[-1][0] is module:
             self.parents.pop()
 
@@ -214,6 +235,7 @@ class _Recorder(TorchFunctionMode):
         self.alive.append(tensor)
 
     def _add(self, call: Call, result: Any) -> None:
+        self.budget.check()
         index = len(self.calls)
         found = list(tensors_in(result))
         call.shape = _shape(found[0]) if found else call.shape

@@ -10,6 +10,8 @@ import inspect
 import operator
 import re
 import warnings
+from collections.abc import Iterator
+from types import CodeType, FunctionType
 from typing import Any
 
 import torch
@@ -19,7 +21,7 @@ from torch.fx._symbolic_trace import _assert_is_none
 from dropcheck.capture.calls import Call, Value
 from dropcheck.capture.catalogue import module_row
 from dropcheck.capture.names import plain_name, writes_its_argument
-from dropcheck.capture.record import ExampleInput, owner_of, runs_without_gpu, tensors_in, training_argument
+from dropcheck.capture.record import Budget, ExampleInput, owner_of, runs_without_gpu, tensors_in, training_argument
 from dropcheck.capture.sites import CallSite, call_site
 
 _NO_TENSOR = {
@@ -52,6 +54,9 @@ def trace(model: nn.Module) -> fx.Graph:
     for path, module in model.named_modules():
         if "forward" in vars(module):
             raise Refused(f"{path or 'the model'} has a forward bound to the instance")
+    for cls in dict.fromkeys(type(module) for module in model.modules() if module_row(module) is None):
+        if _asks_for_tensors(cls):
+            raise Refused(f"{cls.__name__} asks whether a value is a tensor, and symbolic values are none")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -60,6 +65,35 @@ def trace(model: nn.Module) -> fx.Graph:
         raise Refused(f"{type(error).__name__}: {error}") from error
     _remove_guards(graph)
     return graph
+
+
+def _asks_for_tensors(cls: type[nn.Module]) -> bool:
+    """Whether the class's methods branch on ``isinstance(x, torch.Tensor)``: fx would take the wrong branch, silently."""
+    methods = [method for name, method in vars(cls).items() if name != "__init__" and isinstance(method, FunctionType)]
+    if cls.__module__.startswith("torch."):
+        return False
+    return any(_asks(method, set()) for method in methods)
+
+
+def _asks(function: FunctionType, seen: set[FunctionType]) -> bool:
+    seen.add(function)
+    names = set(_names(function.__code__))
+    if "is_tensor" in names or {"isinstance", "Tensor"} <= names:
+        return True
+    # Plain functions of the same file that it calls; library functions are the library's business.
+    called = (function.__globals__.get(name) for name in names)
+    return any(
+        _asks(other, seen)
+        for other in called
+        if isinstance(other, FunctionType) and other.__module__ == function.__module__ and other not in seen
+    )
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names(constant)
 
 
 def _remove_guards(graph: fx.Graph) -> None:
@@ -78,28 +112,11 @@ def _defaults(model: nn.Module) -> dict[str, Any]:
     return {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
 
 
-class _TensorProxy(fx.Proxy):
-    """A stand-in that answers ``isinstance(x, torch.Tensor)`` as the tensor would."""
-
-    _is_param = False  # what isinstance(x, nn.Parameter) asks of a tensor
-
-    @property  # type: ignore[misc]
-    def __class__(self) -> type:
-        return torch.Tensor
-
-
 class _Tracer(fx.Tracer):
     """Stops at the layers the catalogue knows and notes where each call stands."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return module_row(m) is not None
-
-    def proxy(self, node: fx.Node) -> fx.Proxy:
-        return _TensorProxy(node, self)
-
-    def create_arg(self, a: Any) -> Any:
-        # Before the base class takes the stand-in for a constant tensor.
-        return a.node if type(a) is _TensorProxy else super().create_arg(a)
 
     def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
         node = super().create_node(*args, **kwargs)
@@ -109,16 +126,22 @@ class _Tracer(fx.Tracer):
         return node
 
 
-def run(graph: fx.Graph, model: nn.Module, example: ExampleInput) -> None:
+def forget_shapes(graph: fx.Graph) -> None:
+    """Removes what ``run`` noted, for a run that failed half way."""
+    for node in graph.nodes:
+        node.meta.pop(_RESULT, None)
+
+
+def run(graph: fx.Graph, model: nn.Module, example: ExampleInput, budget: Budget) -> None:
     """Runs the traced graph once on ``example`` and notes every result's shape in it.
 
-    ``model`` is the twin to run on; whatever the operations raise is passed on.
+    ``model`` is the twin to run on. Whatever the operations raise is passed on; OverBudget when ``budget`` runs out.
     """
     for node in graph.nodes:
         if node.op == "get_attr" and "." not in node.target and not hasattr(model, node.target):
             raise Refused(f"tracing froze a tensor ({node.target}) that only one run would have")
     with runs_without_gpu(model), torch.no_grad():
-        _ShapeRun(model, graph=graph).run(*_positional(graph, model, example))
+        _ShapeRun(model, graph, budget).run(*_positional(graph, model, example))
 
 
 def _positional(graph: fx.Graph, model: nn.Module, example: ExampleInput) -> list[Any]:
@@ -132,7 +155,12 @@ def _positional(graph: fx.Graph, model: nn.Module, example: ExampleInput) -> lis
 
 
 class _ShapeRun(fx.Interpreter):
+    def __init__(self, model: nn.Module, graph: fx.Graph, budget: Budget) -> None:
+        super().__init__(model, graph=graph)
+        self.budget = budget
+
     def run_node(self, n: fx.Node) -> Any:
+        self.budget.check()
         result = super().run_node(n)
         n.meta[_RESULT] = _Shapes(result)
         return result

@@ -1,0 +1,59 @@
+"""A live model, copied so that looking at it leaves no trace on it."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.lazy import LazyModuleMixin
+from torch.nn.parameter import is_lazy
+
+
+def replica(model: nn.Module, device: str) -> nn.Module:
+    """A copy that shares nothing with ``model``, its tensors on ``device``, without the hooks put on it from outside.
+
+    Raises whatever copying the model's attributes raises.
+    """
+    memo: dict[int, Any] = {}
+    for module in model.modules():
+        memo.update({id(table): type(table)() for table in _hook_tables(module)})
+        for tensor in (*module._parameters.values(), *module._buffers.values(), *vars(module).values()):
+            if isinstance(tensor, Tensor) and not is_lazy(tensor):
+                memo.setdefault(id(tensor), _moved(tensor, device))
+    return deepcopy(model, memo)
+
+
+def _hook_tables(module: nn.Module) -> Iterator[dict[int, Any]]:
+    if isinstance(module, LazyModuleMixin):  # its own hooks give it its shape
+        return
+    for name, value in vars(module).items():
+        if name.endswith(("_hooks", "_hooks_with_kwargs", "_hooks_always_called")) and isinstance(value, dict):
+            yield value
+
+
+def _moved(tensor: Tensor, device: str) -> Tensor:
+    """A copy on ``device`` and a leaf, whatever ``tensor`` was: results kept as attributes cannot be deep-copied."""
+    moved = tensor.detach().to(device, copy=True)
+    return nn.Parameter(moved, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else moved
+
+
+@contextmanager
+def random_state_kept() -> Iterator[None]:
+    """On leaving, the random number generators of torch, Python and NumPy stand where they stood."""
+    numpy: Any = sys.modules.get("numpy")
+    python_state = random.getstate()
+    numpy_state = numpy.random.get_state() if numpy is not None else None
+    cuda_in_use = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if cuda_in_use else ()):
+        try:
+            yield
+        finally:
+            random.setstate(python_state)
+            if numpy is not None:
+                numpy.random.set_state(numpy_state)

@@ -1,0 +1,414 @@
+"""Capture: what a model's forward becomes, whichever way in was taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import MethodType
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from dropcheck import ops
+from dropcheck.capture import CaptureError, ExampleInput, capture
+from dropcheck.capture.catalogue import FUNCTIONS, MODULES
+from dropcheck.capture.lower import lower
+from dropcheck.capture.names import plain_name
+from dropcheck.capture.record import Budget, record
+from dropcheck.graph import Graph, Node
+from dropcheck.ops import Granularity, Reduce
+
+IMAGE = (2, 3, 8, 8)
+
+
+class Lambda(nn.Module):
+    """A model whose forward is a function of its parts and the input."""
+
+    def __init__(self, function: Callable[..., Any], **parts: nn.Module) -> None:
+        super().__init__()
+        self.function = function
+        for name, part in parts.items():
+            self.add_module(name, part)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.function(self, x)
+
+
+def captured(model: nn.Module, *shapes: tuple[int, ...]) -> Graph:
+    example = ExampleInput(tuple(torch.rand(shape) for shape in shapes or (IMAGE,)), given=True)
+    return capture(model, [example], twin=lambda: model).graph
+
+
+def recorded(model: nn.Module, *shapes: tuple[int, ...]) -> Graph:
+    example = ExampleInput(tuple(torch.rand(shape) for shape in shapes or (IMAGE,)))
+    flags = {path: module.training for path, module in model.named_modules()}
+    return lower(record(model, example, flags, Budget()), {})
+
+
+def only(graph: Graph, kind: type) -> Node:
+    found = [node for node in graph if isinstance(node.op, kind)]
+    assert len(found) == 1, [node.op for node in graph]
+    return found[0]
+
+
+def kinds(graph: Graph) -> list[str]:
+    return [type(node.op).__name__ for node in graph]
+
+
+# The same graph, whichever way in ----------------------------------------------------------------------------------
+
+
+def residual_block(self: Any, x: torch.Tensor) -> torch.Tensor:
+    y = self.conv(F.relu(self.norm(x), inplace=True))
+    y = F.dropout(y, 0.3, self.training)
+    y += x
+    return F.dropout(y, 0.2, training=self.training).mean((2, 3))
+
+
+def gated(self: Any, x: torch.Tensor) -> torch.Tensor:
+    gate = torch.sigmoid(self.conv(F.adaptive_avg_pool2d(x, 1)))
+    a, b, c = torch.cat([x * gate, 2 * x + 1], 1).chunk(3, dim=1)
+    return torch.stack([a, b - c], -1).flatten(1).view(x.shape[0], -1)
+
+
+MODELS = {
+    "sequential": lambda: nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.Dropout2d(0.1), nn.MaxPool2d(2), nn.Flatten()
+    ),
+    "residual": lambda: Lambda(residual_block, conv=nn.Conv2d(3, 3, 1), norm=nn.BatchNorm2d(3)),
+    "gated": lambda: Lambda(gated, conv=nn.Conv2d(3, 3, 1)),
+    "shared layer": lambda: Lambda(lambda self, x: self.drop(self.norm(self.drop(x))), norm=nn.BatchNorm2d(3), drop=nn.Dropout()),
+    "functional weights": lambda: Lambda(
+        lambda self, x: F.conv2d(x, self.conv.weight, self.conv.bias), conv=nn.Conv2d(3, 4, 3, groups=1)
+    ),
+    "functional batch norm": lambda: Lambda(
+        lambda self, x: F.batch_norm(
+            F.dropout(x, 0.5, True), self.n.running_mean, self.n.running_var, self.n.weight, self.n.bias, self.training
+        ),
+        n=nn.BatchNorm2d(3),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_both_ways_in_give_the_same_graph(name: str) -> None:
+    traced = captured(MODELS[name]())
+    run = recorded(MODELS[name]())
+    assert [(n.name, n.path, n.op, n.inputs, n.shape, n.training) for n in traced] == [
+        (n.name, n.path, n.op, n.inputs, n.shape, n.training) for n in run
+    ]
+
+
+def test_way_in_is_named() -> None:
+    image = ExampleInput((torch.rand(IMAGE),), spec="2x3x8x8")
+    plain = nn.Sequential(nn.Conv2d(3, 4, 3))
+    assert capture(plain, [image], twin=lambda: plain).how == "fx"
+    steered = Lambda(lambda self, x: x if len(x) > 9 else F.relu(x))
+    result = capture(steered, [image], twin=lambda: steered)
+    assert (result.how, result.input) == ("record", "2x3x8x8")
+    assert kinds(result.graph) == ["Input", "Activation", "Output"]
+
+
+# Semantics, not names ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [
+        lambda x: x.mean((2, 3)),
+        lambda x: x.mean([-1, -2], keepdim=True),
+        lambda x: torch.mean(x, dim=(2, 3)),
+        lambda x: F.adaptive_avg_pool2d(x, 1),
+        lambda x: F.adaptive_avg_pool2d(x, (1, 1)),
+        lambda x: F.avg_pool2d(x, x.shape[2:]),
+        lambda x: F.avg_pool2d(x, 8),
+        lambda x: x.flatten(2).mean(2),
+        nn.AdaptiveAvgPool2d(1),
+        nn.AdaptiveAvgPool2d((1, 1)),
+        nn.AvgPool2d(8),
+    ],
+)
+def test_every_spelling_of_a_global_average_pool(pool: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    model = Lambda(lambda self, x: pool(x))
+    if isinstance(pool, nn.Module):
+        model.pool = pool
+    assert only(captured(model), ops.Pool).op == ops.Pool(Reduce.MEAN, 64, is_global=True)
+
+
+@pytest.mark.parametrize(
+    ("pool", "expected"),
+    [
+        (nn.MaxPool2d(2), ops.Pool(Reduce.MAX, 4)),
+        (nn.AvgPool2d((1, 2)), ops.Pool(Reduce.MEAN, 2)),
+        (nn.AdaptiveAvgPool2d(4), ops.Pool(Reduce.MEAN, 4)),
+        (nn.AdaptiveMaxPool2d(1), ops.Pool(Reduce.MAX, 64, is_global=True)),
+    ],
+)
+def test_windows_of_local_pools(pool: nn.Module, expected: ops.Pool) -> None:
+    assert only(captured(nn.Sequential(pool)), ops.Pool).op == expected
+
+
+def test_a_mean_over_channels_is_no_pool() -> None:
+    assert only(captured(Lambda(lambda self, x: x.mean(1, keepdim=True))), ops.Statistic).op == ops.Statistic("mean")
+
+
+class OwnForwardNorm(nn.BatchNorm2d):
+    """As norm-and-activation layers of libraries do it."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, self.training)
+        return F.relu(y)
+
+
+class Renamed(nn.BatchNorm2d):
+    pass
+
+
+@pytest.mark.parametrize("norm", [OwnForwardNorm(3), Renamed(3), nn.SyncBatchNorm(3), nn.LazyBatchNorm2d()])
+def test_a_subclass_of_batch_norm_is_a_batch_norm(norm: nn.Module) -> None:
+    node = only(captured(nn.Sequential(norm)), ops.BatchNorm)
+    assert isinstance(node.op, ops.BatchNorm)
+    assert (node.path, node.op.channels, node.op.tracks, node.remembers) == ("0", 3, True, True)
+    assert node.op.kind.removeprefix("Lazy") == type(norm).__name__.removeprefix("Lazy")
+
+
+def test_norms_that_keep_nothing_of_training() -> None:
+    graph = captured(
+        nn.Sequential(
+            nn.GroupNorm(1, 3), nn.InstanceNorm2d(3), nn.BatchNorm2d(3, track_running_stats=False), nn.LayerNorm(8)
+        )
+    )
+    assert [node.blocks for node in graph if isinstance(node.op, ops.LocalNorm | ops.BatchNorm)] == [True] * 4
+
+
+def test_instance_norm_that_tracks_remembers() -> None:
+    assert only(captured(nn.Sequential(nn.InstanceNorm2d(3, track_running_stats=True))), ops.BatchNorm).remembers
+
+
+@pytest.mark.parametrize(
+    ("layer", "expected"),
+    [
+        (nn.Dropout(0.3), ops.Dropout("Dropout", 0.3)),
+        (nn.Dropout2d(0.3), ops.Dropout("Dropout2d", 0.3, Granularity.CHANNEL)),
+        (nn.AlphaDropout(0.3), ops.Dropout("AlphaDropout", 0.3, alpha=True)),
+        (Lambda(lambda s, x: F.dropout(x, 0.3, s.training)), ops.Dropout("dropout", 0.3)),
+        (Lambda(lambda s, x: torch.dropout(x, 0.3, s.training)), ops.Dropout("dropout", 0.3)),
+        (Lambda(lambda s, x: F.dropout2d(x, p=0.3)), ops.Dropout("dropout2d", 0.3, Granularity.CHANNEL)),
+    ],
+)
+def test_dropouts(layer: nn.Module, expected: ops.Dropout) -> None:
+    node = only(captured(layer if isinstance(layer, Lambda) else nn.Sequential(layer)), ops.Dropout)
+    assert node.op == expected
+    assert node.drops
+
+
+def test_what_drops_nothing() -> None:
+    held = nn.Sequential(nn.Dropout(0.5))
+    held[0].eval()
+    assert not only(captured(held), ops.Dropout).drops
+    assert not only(captured(nn.Sequential(nn.Dropout(0.0))), ops.Dropout).drops
+    assert not only(captured(Lambda(lambda s, x: F.dropout(x, 0.5, training=False))), ops.Dropout).drops
+
+
+def test_a_model_in_evaluation_mode_is_read_as_it_trains() -> None:
+    assert only(captured(nn.Sequential(nn.Dropout(0.5)).eval()), ops.Dropout).drops
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "fan_in"),
+    [
+        (nn.Conv2d(4, 8, 3, groups=2), (2, 4, 8, 8), 18),
+        (nn.Conv1d(4, 8, 5), (2, 4, 8), 20),
+        (nn.Linear(7, 3), (2, 7), 7),
+        (nn.ConvTranspose2d(4, 8, 4, stride=2), (2, 4, 8, 8), 16),
+        (nn.LazyConv2d(8, 3), (2, 4, 8, 8), 36),
+        (Lambda(lambda s, x: x @ torch.ones(7, 3)), (2, 7), 7),
+    ],
+)
+def test_fan_in(layer: nn.Module, shape: tuple[int, ...], fan_in: int) -> None:
+    model = layer if isinstance(layer, Lambda) else nn.Sequential(layer)
+    op = only(captured(model, shape), ops.Weight).op
+    assert isinstance(op, ops.Weight)
+    assert op.fan_in == fan_in
+
+
+def test_constants_are_folded_and_randomness_is_kept() -> None:
+    def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
+        mask = torch.empty(x.shape[0], 1, 1, 1).bernoulli_(0.9)
+        return self.scale * x / 0.9 * mask + torch.zeros(1)
+
+    model = Lambda(forward)
+    model.scale = nn.Parameter(torch.ones(1))
+    graph = recorded(model)
+    assert sorted(kinds(graph)) == ["Constant", "Input", "Multiply", "Output", "Scale", "Scale", "Scale"]
+    assert [node.op for node in graph if isinstance(node.op, ops.Constant)] == [ops.Constant(random=True)]
+
+
+def test_writes_through_a_view_reach_the_tensor_behind_it() -> None:
+    def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
+        y = torch.zeros_like(x)
+        y[:, :1] = F.dropout(x[:, :1], 0.5, self.training)
+        y.narrow(1, 1, 1).copy_(torch.sigmoid(x[:, 1:2]))
+        return y
+
+    graph = recorded(Lambda(forward))
+    reaches = {name for node in graph if isinstance(node.op, ops.Output) for name in node.inputs}
+    while any(set(graph[name].inputs) - reaches for name in reaches):
+        reaches |= {source for name in reaches for source in graph[name].inputs}
+    assert {"/dropout", "/sigmoid"} <= reaches
+
+
+class Squared(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(x.numpy() ** 2)
+
+
+def test_what_the_catalogue_does_not_know_is_opaque_and_stays_connected() -> None:
+    graph = recorded(
+        Lambda(
+            lambda self, x: F.relu(
+                Squared.apply(torch.lgamma(x)) + torch.linalg.householder_product(x[0, 0], x[0, 0, 0])
+            )
+        )
+    )
+    assert only(graph, ops.Opaque).op == ops.Opaque("householder_product")
+    add = next(node for node in graph if isinstance(node.op, ops.Add))
+    assert "input" in add.inputs or any("input" in graph[name].inputs for name in add.inputs)
+
+
+# Forwards that fx cannot follow, or follows wrongly ------------------------------------------------------------------
+
+
+def test_a_forward_bound_to_the_instance_is_recorded() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    model[1].forward = MethodType(lambda self, x: F.dropout(x, 0.5), model[1])
+    result = capture(model, [ExampleInput((torch.rand(2, 4),))], twin=lambda: model)
+    assert result.how == "record"
+    assert kinds(result.graph) == ["Input", "Weight", "Dropout", "Output"]
+
+
+class AsksForTensors(nn.Module):
+    def forward(self, x: Any) -> torch.Tensor:
+        return F.relu(x) if isinstance(x, torch.Tensor) else x[0]
+
+
+def test_a_check_for_being_a_tensor_takes_the_tensor_s_branch() -> None:
+    result = capture(AsksForTensors(), [ExampleInput((torch.rand(IMAGE),))], twin=AsksForTensors)
+    assert kinds(result.graph) == ["Input", "Activation", "Output"]
+
+
+class Optional(nn.Module):
+    def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        return x if mask is None else x * mask
+
+
+def test_optional_arguments_keep_their_defaults_unless_given() -> None:
+    x = torch.rand(IMAGE)
+    without = capture(Optional(), [ExampleInput((x,))], twin=Optional)
+    assert kinds(without.graph) == ["Input", "Output"]
+    given = capture(Optional(), [ExampleInput((x,), {"mask": x.clone()})], twin=Optional)
+    assert kinds(given.graph) == ["Input", "Input", "Multiply", "Output"]
+
+
+class NeedsLabels(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop = nn.Dropout(0.5)
+        self.norm = nn.BatchNorm1d(4)
+
+    def forward(self, x: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
+        if self.training and labels is None:
+            raise ValueError("labels are needed in training mode")
+        return self.norm(F.dropout(self.drop(x), 0.1, self.training))
+
+
+def test_a_model_that_wants_labels_is_read_in_evaluation_mode_as_if_training() -> None:
+    result = capture(NeedsLabels(), [ExampleInput((torch.rand(2, 4),))], twin=NeedsLabels)
+    assert result.how == "record"
+    assert [node.drops for node in result.graph if isinstance(node.op, ops.Dropout)] == [True, True]
+    assert only(result.graph, ops.BatchNorm).remembers
+
+
+def test_a_large_model_is_run_without_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    with torch.device("meta"):
+        model = Lambda(
+            lambda self, x: self.b(F.relu(self.a(x)) if len(x.shape) == 2 else x),
+            a=nn.Linear(20_000, 20_000),
+            b=nn.Linear(20_000, 2),
+        )
+
+    def no_twin() -> nn.Module:
+        raise AssertionError("a twin of 1.6 GB was made")
+
+    result = capture(model, [ExampleInput((torch.rand(2, 20_000),))], twin=no_twin)
+    assert [(node.path, node.shape) for node in result.graph if isinstance(node.op, ops.Weight)] == [
+        ("a", (2, 20_000)),
+        ("b", (2, 2)),
+    ]
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_inputs_are_tried_in_order(given: bool) -> None:
+    wrong, right = ExampleInput((torch.rand(2, 5),), spec="2x5"), ExampleInput((torch.rand(2, 4),), spec="2x4")
+    model = nn.Sequential(nn.Linear(4, 3))
+    assert capture(model, [wrong, right], twin=lambda: model).input == "2x4"
+
+
+def test_without_any_fitting_input_the_symbolic_graph_has_no_shapes() -> None:
+    model = nn.Sequential(nn.Linear(4, 3), nn.Dropout(0.5))
+    result = capture(model, [ExampleInput((torch.rand(2, 5),), spec="2x5")], twin=lambda: model)
+    assert (result.how, result.input) == ("fx", None)
+    assert [node.shape for node in result.graph] == [None] * 4
+
+
+def test_an_input_the_user_gave_must_fit() -> None:
+    model = nn.Sequential(nn.Linear(4, 3))
+    with pytest.raises(
+        CaptureError, match=r"forward raised RuntimeError: mat1 and mat2 shapes cannot be multiplied"
+    ) as e:
+        capture(model, [ExampleInput((torch.rand(2, 5),), given=True)], twin=lambda: model)
+    assert "--input" in e.value.hint
+
+
+def test_nothing_to_run_on() -> None:
+    model = Lambda(lambda self, x: x if x.sum() > 0 else -x)
+    with pytest.raises(CaptureError, match=r"torch\.fx cannot follow .* no example input"):
+        capture(model, [], twin=lambda: model)
+
+
+# The catalogue -----------------------------------------------------------------------------------------------------
+
+
+def test_every_row_names_something_of_torch() -> None:
+    import operator
+
+    places = [torch, torch.Tensor, torch.linalg, torch.special, torch.nn.functional, torch._C._nn, operator]
+    known = {
+        plain_name(getattr(place, name)) for place in places for name in dir(place) if callable(getattr(place, name))
+    }
+    known |= {name.strip("_") for place in places for name in dir(place)} | {name for name in dir(torch)}
+    known |= {f"fft_{name}" for name in dir(torch.fft)} | {name for name in dir(torch.Tensor)}
+    ours = {"input", "output", "parameter"}
+    assert sorted(set(FUNCTIONS) - known - ours) == []
+    assert [name for name in MODULES if not hasattr(nn, name)] == []
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (F.relu, "relu"),
+        (torch.relu_, "relu"),
+        (torch.Tensor.relu_, "relu"),
+        (torch.Tensor.__radd__, "add"),
+        (torch.Tensor.__iadd__, "add"),
+        (torch.Tensor.__rsub__, "rsub"),
+        (torch.Tensor.__getitem__, "getitem"),
+        (torch.Tensor.T.__get__, "T"),
+        (torch.special.expm1, "expm1"),
+    ],
+)
+def test_every_spelling_of_a_function_has_one_name(function: Callable[..., Any], name: str) -> None:
+    assert plain_name(function) == name
