@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-from dropcheck.flow import Flow
 from dropcheck.node import Node, Site
 from dropcheck.ops import (
     Add,
@@ -27,6 +27,9 @@ from dropcheck.ops import (
     Reduce,
     Weight,
 )
+
+if TYPE_CHECKING:
+    from dropcheck.flow import Flow
 
 __all__ = ["NORMS", "WEIGHT_LAYERS", "Graph", "Node", "Passage", "Residual", "Site"]
 
@@ -167,12 +170,17 @@ class Graph:
     @cached_property
     def flow(self) -> Flow:
         """Node names, with an edge from each node to every node that reads it."""
-        return Flow(self._by_name, self._edges())
+        return self._flow(self._edges())
 
     @cached_property
     def _noise(self) -> Flow:
         """The edges along which the noise of a dropout travels."""
-        return Flow(self._by_name, (edge for edge in self._edges() if not _absorbs(self[edge[0]])))
+        return self._flow(edge for edge in self._edges() if not _absorbs(self[edge[0]]))
+
+    def _flow(self, edges: Iterable[tuple[str, str, int]]) -> Flow:
+        from dropcheck.flow import Flow  # networkx takes longer to import than most runs need before the first question
+
+        return Flow(self._by_name, edges)
 
     def _edges(self) -> Iterator[tuple[str, str, int]]:
         for node in self.nodes:
