@@ -1,0 +1,133 @@
+"""The report for people at a terminal.
+
+User text only ever enters as rich ``Text``, never as markup, and with its control characters made visible.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from io import StringIO
+
+from rich.console import Console
+from rich.text import Text
+
+from dropcheck.report.details import call_of, details
+from dropcheck.report.frame import frame
+from dropcheck.report.layout import Block, field, hanging, headed
+from dropcheck.report.marks import marks, norm_of
+from dropcheck.report.verdict import all_clear, unjudged, verdict
+from dropcheck.report.view import ReadSource, View
+from dropcheck.report.wording import (
+    delta_text,
+    left_out,
+    occurrences_text,
+    opaque_text,
+    place,
+    share_text,
+    symbol_of,
+    visible,
+)
+from dropcheck.result import AnalysisError, ModelReport, Report, Status
+from dropcheck.rule import Finding, Severity
+
+_TONE = {Severity.ERROR: "bold red", Severity.WARNING: "bold yellow", Severity.INFO: "bold blue"}
+_NARROWEST = 40
+_MOST_SOURCES = 3
+_MOST_OPAQUE = 6
+
+
+def render(report: Report, view: View) -> str:
+    console = Console(
+        file=StringIO(),
+        width=max(view.width, _NARROWEST),
+        color_system="standard" if view.color else None,
+        force_terminal=view.color,
+        legacy_windows=False,
+        highlight=False,
+        _environ={},
+    )
+    with console.capture() as capture:
+        for number, block in enumerate(_blocks(console, report, view)):
+            if number:
+                console.print()
+            for line in block:
+                console.print(line, soft_wrap=isinstance(line, Text))
+    return "".join(line.rstrip() + "\n" for line in capture.get().splitlines())
+
+
+def _blocks(console: Console, report: Report, view: View) -> Iterator[Block]:
+    for finding in report.findings:
+        yield list(_finding(console, report, finding, view.read_source))
+    for error in report.errors:
+        yield list(_error(console, error, view.verbose))
+    for model in left_out(report):
+        if model.status is Status.FAILED or not view.quiet:
+            yield list(_left_out(console, model))
+    if view.quiet:
+        return
+    for model in report.models:
+        if model.opaque:
+            yield list(_opaque(console, model, None if view.verbose else _MOST_OPAQUE))
+    if view.verbose:
+        yield from (details(console, model) for model in report.models if model not in report.unanalysed)
+    yield list(_verdict(console, report))
+
+
+def _finding(console: Console, report: Report, finding: Finding, read_source: ReadSource) -> Iterator[Text]:
+    tone = _TONE[finding.severity]
+    yield from headed(console, place(finding.site), f"{finding.code} {finding.severity}", tone, finding.message)
+    source = None if finding.site is None else read_source(finding.site.path)
+    if source is not None:
+        yield from frame(source, marks(report, finding), console.width, tone)
+    yield from field(console, "layer" if finding.norm is None else "noise", _facts(report, finding))
+    yield from field(console, "help", finding.help)
+
+
+def _facts(report: Report, finding: Finding) -> str:
+    """Where the noise comes from and where it goes, how much it does there, and how often."""
+    way = finding.op if finding.norm is None else f"{_sources(report, finding)} → {finding.norm}"
+    evidence = "" if finding.evidence is None else f" ({finding.evidence})"
+    delta = None if finding.delta is None else f"Δ = {delta_text(finding.delta)}{evidence}"
+    facts = (f"{way} in {symbol_of(finding.model)}", delta, occurrences_text(finding))
+    return ", ".join(fact for fact in facts if fact is not None)
+
+
+def _sources(report: Report, finding: Finding) -> str:
+    """The finding's dropout, then the others whose noise arrives at its norm; with shares if there are several."""
+    norm = norm_of(report, finding)
+    shares: defaultdict[str, float] = defaultdict(float)
+    for blame in norm.sources if norm is not None else ():
+        shares[blame.dropout] += blame.share
+    if len(shares) < 2 or finding.op not in shares:
+        return finding.op
+    names = [finding.op, *(name for name in shares if name != finding.op)]
+    named = " + ".join(f"{name} {share_text(shares[name])}" for name in names[:_MOST_SOURCES])
+    return named if len(names) <= _MOST_SOURCES else f"{named} + {len(names) - _MOST_SOURCES} more"
+
+
+def _error(console: Console, error: AnalysisError, verbose: bool) -> Iterator[Text]:
+    yield from headed(console, visible(error.path), f"{error.kind} error", "bold red", error.message)
+    yield from field(console, "help", error.hint)
+    if verbose:
+        for line in error.details.splitlines():
+            yield Text(f"  {visible(line.expandtabs())}", "dim")
+
+
+def _left_out(console: Console, model: ModelReport) -> Iterator[Text]:
+    tone = "bold red" if model.status is Status.FAILED else "bold yellow"
+    yield from headed(console, visible(model.target), model.status, tone, model.reason or "no reason given")
+    yield from field(console, "built", call_of(model) if model.arguments else "")
+
+
+def _opaque(console: Console, model: ModelReport, most: int | None) -> Iterator[Text]:
+    return headed(console, visible(model.target), "incomplete", "bold yellow", opaque_text(model, most))
+
+
+def _verdict(console: Console, report: Report) -> Iterator[Text]:
+    worst = max((finding.severity for finding in report.findings), key=lambda severity: severity.rank, default=None)
+    tone = "bold green" if all_clear(report) else "bold" if worst is None else _TONE[worst]
+    yield from hanging(console, Text(), Text(verdict(report), tone))
+    left = unjudged(report)
+    if left:
+        yield from hanging(console, Text("Not judged: ", "bold yellow"), Text(left))

@@ -1,0 +1,56 @@
+"""The last words of the text report: what was found in how much, and what was not judged."""
+
+from __future__ import annotations
+
+from dropcheck.report.wording import delta_text, findings_text, left_out, plural
+from dropcheck.result import Report, Status
+
+
+def verdict(report: Report) -> str:
+    """One line. It says ``All clear`` only if everything was judged and nothing was found or suppressed."""
+    seconds = f"({report.seconds:.1f} s)"
+    suppressed = f", {report.suppressed} suppressed" if report.suppressed else ""
+    if report.findings:
+        return f"{findings_text(report)} in {_scope(report)}{suppressed} {seconds}"
+    if not report.analysed:
+        what = "No models found" if report.complete else "Nothing analysed"
+        return f"{what}{f' in {_scope(report)}' if report.files else ''}{suppressed} {seconds}"
+    if all_clear(report):
+        return f"All clear: {_measures(report)} {seconds}"
+    return f"No findings in {_scope(report)}{suppressed} {seconds}"
+
+
+def _scope(report: Report) -> str:
+    """``3 models of 2 files``; where there are none of either, the other alone."""
+    models, files = len(report.analysed), report.files
+    if models and files:
+        return f"{plural(models, 'model')} of {plural(files, 'file')}"
+    return plural(models, "model") if models else plural(files, "file")
+
+
+def all_clear(report: Report) -> bool:
+    """Whether models were analysed, all of them in whole, and nothing was found, not even what was suppressed."""
+    return bool(report.analysed) and report.complete and not report.findings and not report.suppressed
+
+
+def unjudged(report: Report) -> str:
+    """What the verdict does not cover, counted; empty if it covers everything."""
+    out = left_out(report)
+    skipped = sum(model.status is Status.SKIPPED for model in out)
+    failed = sum(model.status is Status.FAILED for model in out) + len(report.errors)
+    operations = sum(len(model.opaque) for model in report.models)
+    norms = sum(norm.delta is None and norm.delta_measured is None for model in report.models for norm in model.norms)
+    counts = (
+        (failed, plural(failed, "failure")),
+        (skipped, f"{plural(skipped, 'model')} skipped"),
+        (operations, f"{plural(operations, 'operation')} not understood"),
+        (norms, f"{plural(norms, 'batch norm')} without a prediction"),
+    )
+    return ", ".join(text for count, text in counts if count)
+
+
+def _measures(report: Report) -> str:
+    norms = sum(len(model.norms) for model in report.models)
+    largest = report.largest_shift
+    shift = "" if largest is None else f", largest predicted shift {delta_text(largest)}"
+    return f"{plural(len(report.analysed), 'model')}, {plural(norms, 'batch norm')}{shift}"
