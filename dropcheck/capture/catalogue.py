@@ -67,12 +67,16 @@ MODULES: Mapping[str, Row] = {
 }
 """Layers of torch.nn by class name."""
 
-LIBRARY_MODULES: Mapping[str, tuple[str, Row]] = {
-    "DropPath": ("drop_prob", rows.dropout(Granularity.SAMPLE, attribute="drop_prob")),
-    "StochasticDepth": ("p", rows.stochastic_depth),
-    "FrozenBatchNorm2d": ("running_var", rows.batch_norm),
+_RATES = ("drop_prob", "drop_rate", "p", "prob", "rate")
+
+LIBRARY_MODULES: Mapping[str, tuple[tuple[str, ...], Row]] = {
+    "DropPath": (_RATES, rows.library_dropout(Granularity.SAMPLE, _RATES)),
+    "StochasticDepth": (_RATES, rows.stochastic_depth(_RATES)),
+    "DropBlock2d": (_RATES, rows.library_dropout(Granularity.BLOCK, _RATES)),
+    "DropBlock2D": (_RATES, rows.library_dropout(Granularity.BLOCK, _RATES)),
+    "FrozenBatchNorm2d": (("running_var",), rows.frozen_batch_norm),
 }
-"""Layers of other libraries, known by class name as long as they have the attribute named beside the row."""
+"""Layers that many libraries define, known by class name if they have one of the attributes named beside the row."""
 
 _REARRANGE = """
     H T _values adjoint as_strided atleast_1d atleast_2d atleast_3d block_diag broadcast_tensors broadcast_to
@@ -208,13 +212,14 @@ def module_row(module: nn.Module) -> tuple[str, Row] | None:
     if "forward" in vars(module):
         return None
     forward = type(module).forward
-    for cls in type(module).__mro__:
+    kind = getattr(module, "cls_to_become", None) or type(module)  # a lazy layer is what it becomes
+    for cls in kind.__mro__:
         if getattr(cls, "forward", forward) is not forward:
             return None
         if cls in _BY_CLASS:
             return _BY_CLASS[cls], MODULES[_BY_CLASS[cls]]
-        attribute, row = LIBRARY_MODULES.get(cls.__name__, ("", None))
-        if row is not None and hasattr(module, attribute):
+        attributes, row = LIBRARY_MODULES.get(cls.__name__, ((), None))
+        if row is not None and any(hasattr(module, attribute) for attribute in attributes):
             return cls.__name__, row
     return None
 

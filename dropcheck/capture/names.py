@@ -20,7 +20,8 @@ _REFLECTED = {
     "mod": "remainder",
     "inv": "invert",
     "not": "logical_not",
-    "div": "div",
+    "truediv": "div",
+    "true_divide": "div",
     "sum_to_size": "sum",
 }
 _IN_PLACE_OPERATORS = ("add", "sub", "mul", "matmul", "div", "truediv", "floordiv", "mod", "pow", "and", "or", "xor")

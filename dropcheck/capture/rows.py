@@ -121,6 +121,11 @@ def batch_norm(call: Call) -> Op:
     return ops.BatchNorm(call.kind, channels, tracks, affine, float(getattr(layer, "eps", 1e-5)))
 
 
+def frozen_batch_norm(call: Call) -> Op:
+    """A batch norm whose statistics are constants: it only scales."""
+    return ops.Scale(call.kind)
+
+
 def instance_norm(call: Call) -> Op:
     layer = call.module
     assert layer is not None
@@ -145,20 +150,34 @@ def local_norm(call: Call) -> Op:
 # Dropout ----------------------------------------------------------------------------------------------------------
 
 
-def dropout(granularity: Granularity, alpha: bool = False, *, attribute: str = "p") -> Row:
-    """Element, channel or sample dropout; the drop rate is ``attribute`` of a layer, argument 1 of a function."""
+def dropout(granularity: Granularity, alpha: bool = False) -> Row:
+    """torch's own dropouts: the drop rate is ``p`` of a layer, argument 1 of a function."""
 
     def row(call: Call) -> Op:
-        rate = call.argument(1, "p", 0.5) if call.module is None else getattr(call.module, attribute)
+        rate = call.argument(1, "p", 0.5) if call.module is None else call.module.p
         return ops.Dropout(call.kind, as_rate(rate), granularity, alpha)
 
     return row
 
 
-def stochastic_depth(call: Call) -> Op:
-    layer = call.module
-    rate, mode = (layer.p, layer.mode) if layer is not None else (call.argument(1, "p"), call.argument(2, "mode"))
-    return ops.Dropout(call.kind, as_rate(rate), Granularity.SAMPLE if mode == "row" else Granularity.BLOCK)
+def library_dropout(granularity: Granularity, attributes: Sequence[str]) -> Row:
+    """Another library's dropout layer: the drop rate is the first of ``attributes`` it has."""
+
+    def row(call: Call) -> Op:
+        rate = next(getattr(call.module, name) for name in attributes if hasattr(call.module, name))
+        return ops.Dropout(call.kind, as_rate(rate), granularity)
+
+    return row
+
+
+def stochastic_depth(attributes: Sequence[str]) -> Row:
+    """Drops whole samples, or with mode ``batch`` the whole batch at once."""
+
+    def row(call: Call) -> Op:
+        batch = getattr(call.module, "mode", "row") == "batch"
+        return library_dropout(Granularity.BLOCK if batch else Granularity.SAMPLE, attributes)(call)
+
+    return row
 
 
 def attention(call: Call) -> Op:

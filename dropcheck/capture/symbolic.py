@@ -68,7 +68,7 @@ def trace(model: nn.Module) -> fx.Graph:
 
 
 def _asks_for_tensors(cls: type[nn.Module]) -> bool:
-    """Whether the class's methods branch on ``isinstance(x, torch.Tensor)``: fx would take the wrong branch, silently."""
+    """Whether the class's methods branch on a value being a tensor: fx would take the wrong branch, silently."""
     methods = [method for name, method in vars(cls).items() if name != "__init__" and isinstance(method, FunctionType)]
     if cls.__module__.startswith("torch."):
         return False
