@@ -146,6 +146,17 @@ def test_distance_between_marks(norm_line: int, between: list[str]) -> None:
     assert drawn == [" 1 │ y = 1", "   │ ^", *between, f" {norm_line} │ y = {norm_line}", "   │ ~ Δ = 0.50"]
 
 
+@pytest.mark.parametrize("between", ["", "z = 1", "    # note"])
+def test_what_stands_between_marks_is_shown_whole(between: str) -> None:
+    source = f"    x = drop(x)\n{between}\n    y = bn(x)\n"
+    norm = NormReport("bn", "BatchNorm1d", 0.5, None, (), Site("a.py", 3, 9, 3, 14))
+    finding = replace(at(1, 9, 1, 16), norm="bn", delta=0.5)
+    drawn = framed(finding, source, models=(ModelReport("a.py:Net", Status.ANALYSED, norms=(norm,)),))
+    indent = "    " if between == "z = 1" else ""
+    assert drawn[0] == f" 1 │ {indent}x = drop(x)"
+    assert drawn[2] == f" 2 │ {between.strip()}".rstrip()
+
+
 def test_a_call_over_many_lines_shows_its_first() -> None:
     source = "def f():\n    y = drop(\n        x,\n    )\n    return y\n"
     assert framed(at(2, 9, 4, 6), source) == [

@@ -41,7 +41,7 @@ def frame(source: str, marks: Sequence[Mark], width: int, style: str) -> list[Te
     if not rows:
         return []
     numbers = _without_single_gaps(sorted(rows))
-    indent = min(_indent(_shown(lines[number - 1])) for number in rows)
+    indent = min((_indent(_shown(lines[number - 1])) for number in numbers if lines[number - 1].strip()), default=0)
     gutter = max(len(str(numbers[-1])), _GUTTER)
     ellipsis = Text(f"{'':>{gutter}} ┆", "dim")
     drawn: list[Text] = []
