@@ -71,7 +71,7 @@ _RATES = ("drop_prob", "drop_rate", "p", "prob", "rate")
 
 LIBRARY_MODULES: Mapping[str, tuple[tuple[str, ...], Row]] = {
     "DropPath": (_RATES, rows.library_dropout(Granularity.SAMPLE, _RATES)),
-    "StochasticDepth": (_RATES, rows.stochastic_depth(_RATES)),
+    "StochasticDepth": (_RATES, rows.library_dropout(Granularity.SAMPLE, _RATES)),
     "DropBlock2d": (_RATES, rows.library_dropout(Granularity.BLOCK, _RATES)),
     "DropBlock2D": (_RATES, rows.library_dropout(Granularity.BLOCK, _RATES)),
     "FrozenBatchNorm2d": (("running_var",), rows.frozen_batch_norm),

@@ -170,16 +170,6 @@ def library_dropout(granularity: Granularity, attributes: Sequence[str]) -> Row:
     return row
 
 
-def stochastic_depth(attributes: Sequence[str]) -> Row:
-    """Drops whole samples, or with mode ``batch`` the whole batch at once."""
-
-    def row(call: Call) -> Op:
-        batch = getattr(call.module, "mode", "row") == "batch"
-        return library_dropout(Granularity.BLOCK if batch else Granularity.SAMPLE, attributes)(call)
-
-    return row
-
-
 def attention(call: Call) -> Op:
     layer = call.module
     if layer is not None:
