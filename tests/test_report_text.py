@@ -104,6 +104,12 @@ def test_many_opaque_operations_are_counted_and_verbose_names_all() -> None:
     assert "lib.f7, lib.f8; the norms behind them are not judged" in long
 
 
+def test_a_delta_that_the_message_gives_is_not_repeated() -> None:
+    text = render(Report((replace(FINDINGS[0], site=None),)), "text", width=200)
+    assert "(Δ = 0.50)" in text
+    assert "noise: blocks.0.drop → blocks.0.bn in Stack, evidence prior, 8 occurrences" in text
+
+
 def test_the_noise_of_many_dropouts() -> None:
     blames = tuple(Blame(f"drop{number}", 0.2) for number in range(5))
     model = replace(STACK, norms=(NormReport("blocks.0.bn", "BatchNorm2d", 0.5, None, blames, None),))
@@ -240,7 +246,7 @@ def test_a_terminal_too_narrow_is_treated_as_forty_cells_wide(width: int) -> Non
 )
 def test_deltas_keep_two_digits_that_mean_something(delta: float, shown: str) -> None:
     finding = replace(FINDINGS[1], delta=delta, site=None)
-    assert f"Δ = {shown} (prior)" in render(Report((finding,)), "text")
+    assert f"Δ = {shown}, evidence prior" in render(Report((finding,)), "text")
     assert f"Δ={shown}]" in render(Report((finding,)), "concise")
 
 

@@ -15,7 +15,8 @@ Block = list[RenderableType]
 
 _GLUE = "\ue000"  # of the private use area: a space that rich does not wrap at
 _CODE = r"`[^`]+`"
-_UNBROKEN = re.compile(rf"{_CODE}|Δ = \S+")
+_DELTA = r"Δ = [\d.e+-]*\d"
+_UNBROKEN = re.compile(rf"{_CODE}|{_DELTA}")
 FIELD = 9  # cells before a field's text: two of indent, the longest label, its colon, a space
 
 
@@ -37,9 +38,10 @@ def field(console: Console, label: str, text: str) -> Iterator[Text]:
 
 
 def _marked_up(text: str) -> Text:
-    """One line of text, what it quotes as code in colour."""
+    """One line of text, what it quotes as code in colour, a Δ with its value bold."""
     line = Text(one_line(text))
     line.highlight_regex(_CODE, "cyan")
+    line.highlight_regex(_DELTA, "bold")
     return line
 
 

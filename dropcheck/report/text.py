@@ -85,11 +85,12 @@ def _finding(console: Console, report: Report, finding: Finding, read_source: Re
 
 
 def _facts(report: Report, finding: Finding) -> str:
-    """Where the noise comes from and where it goes, how much it does there, and how often."""
+    """Where the noise comes from and where it goes, how much it does there unless the message says so, how often."""
     way = finding.op if finding.norm is None else f"{_sources(report, finding)} → {finding.norm}"
-    evidence = "" if finding.evidence is None else f" ({finding.evidence})"
-    delta = None if finding.delta is None else f"Δ = {delta_text(finding.delta)}{evidence}"
-    facts = (f"{way} in {symbol_of(finding.model)}", delta, occurrences_text(finding))
+    delta = None if finding.delta is None else f"Δ = {delta_text(finding.delta)}"
+    untold = delta if delta is not None and delta not in finding.message else None
+    evidence = None if finding.evidence is None else f"evidence {finding.evidence}"
+    facts = (f"{way} in {symbol_of(finding.model)}", untold, evidence, occurrences_text(finding))
     return ", ".join(fact for fact in facts if fact is not None)
 
 
