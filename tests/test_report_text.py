@@ -208,6 +208,17 @@ def test_a_region_the_file_no_longer_has_is_no_crash(region: tuple[int, int, int
     assert bool(drawn) == (region[0] == 1)
 
 
+def test_a_file_is_read_once() -> None:
+    asked: list[str] = []
+
+    def read_source(path: str) -> str | None:
+        asked.append(path)
+        return SOURCES.get(path)
+
+    render(FULL, "text", read_source=read_source)
+    assert asked == ["nets/stack.py"]
+
+
 def test_no_frame_where_there_is_no_source() -> None:
     assert framed(replace(at(1, 1, 1, 2), site=None), "x = 1\n") == []
     assert "│" not in render(Report((at(1, 1, 1, 2),)), "text", read_source={}.get)

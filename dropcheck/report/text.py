@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from io import StringIO
 
 from rich.console import Console
@@ -57,8 +58,9 @@ def render(report: Report, view: View) -> str:
 
 
 def _blocks(console: Console, report: Report, view: View) -> Iterator[Block]:
+    read_source = cache(view.read_source)
     for finding in report.findings:
-        yield list(_finding(console, report, finding, view.read_source))
+        yield list(_finding(console, report, finding, read_source))
     for error in report.errors:
         yield list(_error(console, error, view.verbose))
     for model in left_out(report):
