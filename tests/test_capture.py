@@ -79,7 +79,9 @@ MODELS = {
     ),
     "residual": lambda: Lambda(residual_block, conv=nn.Conv2d(3, 3, 1), norm=nn.BatchNorm2d(3)),
     "gated": lambda: Lambda(gated, conv=nn.Conv2d(3, 3, 1)),
-    "shared layer": lambda: Lambda(lambda self, x: self.drop(self.norm(self.drop(x))), norm=nn.BatchNorm2d(3), drop=nn.Dropout()),
+    "shared layer": lambda: Lambda(
+        lambda self, x: self.drop(self.norm(self.drop(x))), norm=nn.BatchNorm2d(3), drop=nn.Dropout()
+    ),
     "functional weights": lambda: Lambda(
         lambda self, x: F.conv2d(x, self.conv.weight, self.conv.bias), conv=nn.Conv2d(3, 4, 3, groups=1)
     ),
@@ -332,6 +334,14 @@ def test_a_model_that_wants_labels_is_read_in_evaluation_mode_as_if_training() -
     assert only(result.graph, ops.BatchNorm).remembers
 
 
+def test_a_forward_that_differentiates() -> None:
+    def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
+        (slope,) = torch.autograd.grad(self.drop(self.fc(x)).sum(), self.fc.weight)
+        return F.relu(x) * slope.sum() if len(x) else x
+
+    assert only(captured(Lambda(forward, fc=nn.Linear(8, 8), drop=nn.Dropout(0.5))), ops.Dropout).drops
+
+
 def test_a_large_model_is_run_without_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     with torch.device("meta"):
         model = Lambda(
@@ -389,8 +399,8 @@ def test_every_row_names_something_of_torch() -> None:
     known = {
         plain_name(getattr(place, name)) for place in places for name in dir(place) if callable(getattr(place, name))
     }
-    known |= {name.strip("_") for place in places for name in dir(place)} | {name for name in dir(torch)}
-    known |= {f"fft_{name}" for name in dir(torch.fft)} | {name for name in dir(torch.Tensor)}
+    known |= {name.strip("_") for place in places for name in dir(place)} | set(dir(torch))
+    known |= {f"fft_{name}" for name in dir(torch.fft)} | set(dir(torch.Tensor))
     ours = {"input", "output", "parameter"}
     assert sorted(set(FUNCTIONS) - known - ours) == []
     assert [name for name in MODULES if not hasattr(nn, name)] == []

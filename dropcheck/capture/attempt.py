@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -67,7 +68,7 @@ def capture(
     Raises:
         CaptureError: no way worked.
     """
-    with random_state_kept(), warnings.catch_warnings():
+    with random_state_kept(), _one_thread(), warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         return _Attempt(model, twin, built or {}).over(inputs)
 
@@ -173,6 +174,17 @@ class _Attempt:
         return CaptureError(
             f"forward raised {kind}: {text}", "give an input it accepts with --input, as in --input 2x3x32x32", details
         )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The tensors are small: handing them out to threads costs more than it saves, most of all on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _size(parameter: nn.Parameter) -> int:

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass
-from types import MethodType
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from dropcheck.capture.calls import Call, Value
 from dropcheck.capture.catalogue import module_row
+from dropcheck.capture.cheap import runs_cheaply
 from dropcheck.capture.names import plain_name, writes_its_argument
 from dropcheck.capture.sites import call_site
 
@@ -57,8 +57,18 @@ def record(model: nn.Module, example: ExampleInput, training: Mapping[str, bool]
     from the model's when it has to be run in evaluation mode). Whatever the forward raises is passed on; OverBudget
     when ``budget`` runs out.
     """
+    try:
+        return _record(model, example, training, budget)
+    except RuntimeError as error:
+        if "require grad" not in str(error):
+            raise
+    with torch.enable_grad():  # a forward that differentiates
+        return _record(model, example, training, budget)
+
+
+def _record(model: nn.Module, example: ExampleInput, training: Mapping[str, bool], budget: Budget) -> list[Call]:
     recorder = _Recorder(model, training, budget)
-    with recorder.watching(), torch.no_grad():
+    with recorder.watching():
         recorder.inputs(example)
         recorder.output(model(*example.args, **example.kwargs))
     return recorder.calls
@@ -125,7 +135,7 @@ class _Recorder(TorchFunctionMode):
     @contextmanager
     def watching(self) -> Iterator[None]:
         with ExitStack() as stack:
-            stack.enter_context(runs_without_gpu(self.model))
+            stack.enter_context(runs_cheaply(self.model))
             for handle in (
                 register_module_forward_pre_hook(self._enter),
                 register_module_forward_hook(self._leave, with_kwargs=True, always_call=True),
@@ -267,20 +277,6 @@ def owner_of(model: nn.Module, call: Call) -> tuple[str, nn.Module | None]:
     owner = model.get_submodule(path) if path else model
     known = type(owner).__module__.startswith("torch.nn.") or isinstance(owner, nn.modules.batchnorm._NormBase)
     return (path, owner) if known else ("", None)
-
-
-@contextmanager
-def runs_without_gpu(model: nn.Module) -> Iterator[None]:
-    """SyncBatchNorm refuses to run on a CPU; on one process it is plain batch norm."""
-    synced = [module for module in model.modules() if isinstance(module, nn.SyncBatchNorm)]
-    synced = [module for module in synced if "forward" not in vars(module)]
-    for module in synced:
-        module.forward = MethodType(nn.modules.batchnorm._BatchNorm.forward, module)  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        for module in synced:
-            del module.forward
 
 
 def training_argument(call: Call) -> Any:

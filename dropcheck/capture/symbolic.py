@@ -20,8 +20,9 @@ from torch.fx._symbolic_trace import _assert_is_none
 
 from dropcheck.capture.calls import Call, Value
 from dropcheck.capture.catalogue import module_row
+from dropcheck.capture.cheap import runs_cheaply
 from dropcheck.capture.names import plain_name, writes_its_argument
-from dropcheck.capture.record import Budget, ExampleInput, owner_of, runs_without_gpu, tensors_in, training_argument
+from dropcheck.capture.record import Budget, ExampleInput, owner_of, tensors_in, training_argument
 from dropcheck.capture.sites import CallSite, call_site
 
 _NO_TENSOR = {
@@ -140,7 +141,7 @@ def run(graph: fx.Graph, model: nn.Module, example: ExampleInput, budget: Budget
     for node in graph.nodes:
         if node.op == "get_attr" and "." not in node.target and not hasattr(model, node.target):
             raise Refused(f"tracing froze a tensor ({node.target}) that only one run would have")
-    with runs_without_gpu(model), torch.no_grad():
+    with runs_cheaply(model), torch.no_grad():
         _ShapeRun(model, graph, budget).run(*_positional(graph, model, example))
 
 
