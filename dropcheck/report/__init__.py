@@ -1,22 +1,16 @@
-"""Report → str, one file per format. A new format is one file here and one row in ``FORMATS``."""
+"""Report → str, one file per format. A new format is one file here and its name in ``FORMATS``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from importlib import import_module
 
-from dropcheck.report import concise, github, json, sarif, text
 from dropcheck.report.view import ReadSource, View, read_file
 from dropcheck.result import Report
 
 __all__ = ["FORMATS", "ReadSource", "View", "read_file", "render"]
 
-FORMATS: dict[str, Callable[[Report, View], str]] = {
-    "text": text.render,
-    "concise": concise.render,
-    "json": json.render,
-    "sarif": sarif.render,
-    "github": github.render,
-}
+FORMATS = ("text", "concise", "json", "sarif", "github")
+"""Each is a module of this package with ``render(report, view)``, imported when it is asked for."""
 
 
 def render(
@@ -27,15 +21,19 @@ def render(
     width: int = 80,
     quiet: bool = False,
     verbose: bool = False,
+    errors: bool = True,
     read_source: ReadSource = read_file,
 ) -> str:
     """The report in one of ``FORMATS``: empty, or whole lines, each with its newline.
 
-    ``color``, ``width``, ``quiet``, ``verbose`` and ``read_source`` (for code frames) concern ``text`` only.
+    ``color``, ``width``, ``quiet``, ``verbose`` and ``read_source`` (for code frames) concern ``text`` only. Without
+    ``errors``, ``text`` and ``concise`` leave it to the caller to say what could not be analysed.
 
     Raises:
         ValueError: there is no such format; the message names those there are.
     """
     if format not in FORMATS:
         raise ValueError(f"unknown format {format!r}: expected one of {', '.join(FORMATS)}")
-    return FORMATS[format](report, View(color, width, quiet, verbose, read_source))
+    view = View(color, width, quiet, verbose, errors, read_source)
+    text: str = import_module(f"dropcheck.report.{format}").render(report, view)
+    return text

@@ -61,7 +61,7 @@ def _blocks(console: Console, report: Report, view: View) -> Iterator[Block]:
     read_source = cache(view.read_source)
     for finding in report.findings:
         yield list(_finding(console, report, finding, read_source))
-    for error in report.errors:
+    for error in report.errors if view.errors else ():
         yield list(_error(console, error, view.verbose))
     for model in left_out(report):
         if model.status is Status.FAILED or not view.quiet:

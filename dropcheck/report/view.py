@@ -27,6 +27,7 @@ class View:
         width: of the terminal, in cells.
         quiet: findings and failures only.
         verbose: how each model was captured, the shift of every norm, tracebacks.
+        errors: what could not be analysed; false where the caller says it elsewhere.
         read_source: path of a finding → text of the file, None where there is none.
     """
 
@@ -34,4 +35,5 @@ class View:
     width: int = 80
     quiet: bool = False
     verbose: bool = False
+    errors: bool = True
     read_source: ReadSource = read_file
