@@ -1,5 +1,20 @@
 """Predicts the variance shift Δ = Var_test / Var_train at every norm of a graph."""
 
 from dropcheck.shift.evidence import Evidence, NormShift, Shifts, Source, shift_ratio
+from dropcheck.shift.pointwise import Moments, gaussian_moments
+from dropcheck.shift.priors import COS2_THETA, RHO, typical_cos2_theta
+from dropcheck.shift.propagate import predict
 
-__all__ = ["Evidence", "NormShift", "Shifts", "Source", "shift_ratio"]
+__all__ = [
+    "COS2_THETA",
+    "RHO",
+    "Evidence",
+    "Moments",
+    "NormShift",
+    "Shifts",
+    "Source",
+    "gaussian_moments",
+    "predict",
+    "shift_ratio",
+    "typical_cos2_theta",
+]
