@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from dropcheck.nearest import suggest
 from dropcheck.rule import Thresholds
 
 
@@ -55,13 +55,6 @@ def load_settings(file: Path | None, directory: Path) -> Settings:
             if candidate.is_file() and (section := _section(candidate)) is not None:
                 return _settings(candidate, section)
     return Settings()
-
-
-def suggest(word: str, valid: Iterable[str]) -> str:
-    """``did you mean 'x'?`` for the valid word most like ``word``; all valid words where none is like it."""
-    known = {name.lower(): str(name) for name in valid}
-    close = get_close_matches(word.lower(), known, n=1)
-    return f"did you mean {known[close[0]]!r}?" if close else f"choose from {', '.join(known.values())}"
 
 
 def _section(file: Path) -> Mapping[str, Any] | None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dropcheck.config import ConfigError, FailOn, Settings, load_settings, suggest
+from dropcheck.config import ConfigError, FailOn, Settings, load_settings
+from dropcheck.nearest import suggest
 from dropcheck.rule import Thresholds
 
 FULL = """
