@@ -20,11 +20,11 @@ from dropcheck.capture.record import Budget, ExampleInput, OverBudget, record
 from dropcheck.capture.replica import random_state_kept, replica
 from dropcheck.graph import Graph, Site
 
-LARGE = 100_000_000
-PATIENCE = 1.0
+LARGE = 300_000_000
+PATIENCE = 3.0
 """A model is run for real: that is quick and lets values steer it. One of more than LARGE parameters, or one whose run
 takes more than PATIENCE seconds, is run on the meta device first: it needs neither memory nor arithmetic there, but
-loading the meta kernels takes a second."""
+loading the meta kernels takes one or two."""
 
 
 class CaptureError(Exception):

@@ -15,11 +15,17 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.modules.conv import _ConvNd
 
 Forward = Callable[..., Tensor]
 
-_CONVOLUTIONS: dict[int, Forward] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+_CONVOLUTIONS: dict[tuple[bool, int], Forward] = {
+    **{(False, axes): function for axes, function in enumerate((F.conv1d, F.conv2d, F.conv3d), start=1)},
+    **{
+        (True, axes): function
+        for axes, function in enumerate((F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d), start=1)
+    },
+}
 
 
 @contextmanager
@@ -42,7 +48,7 @@ def _stand_in(module: nn.Module) -> Forward | None:
     if isinstance(module, nn.SyncBatchNorm):
         # It refuses to run on a CPU; in one process it is plain batch norm.
         return MethodType(_BatchNorm.forward, module)
-    if isinstance(module, _ConvNd) and not isinstance(module, _ConvTransposeNd) and _is_torch_s(module):
+    if isinstance(module, _ConvNd) and _is_torch_s(module):
         return _one_channel_convolution(module)
     if isinstance(module, nn.Linear) and _is_torch_s(module):
         return _one_channel_linear(module)
@@ -60,8 +66,10 @@ def _one_channel_convolution(module: _ConvNd) -> Forward:
         axes = len(module.kernel_size)
         if args or not isinstance(x, Tensor) or x.ndim != axes + 2 or x.shape[1] != module.in_channels:
             return exact(x, *args)
-        weight = module.weight[:1, :1]
-        one = _CONVOLUTIONS[axes](x[:, :1], weight, None, module.stride, module.padding, module.dilation)
+        settings: dict[str, Any] = {"stride": module.stride, "padding": module.padding, "dilation": module.dilation}
+        if module.transposed:
+            settings["output_padding"] = module.output_padding
+        one = _CONVOLUTIONS[module.transposed, axes](x[:, :1], module.weight[:1, :1], None, **settings)
         return one.repeat(1, module.out_channels, *(1,) * axes)
 
     return forward
