@@ -129,15 +129,26 @@ class Encounter:
     others: int
 
     @property
-    def elsewhere(self) -> str:
-        """`` (and 2 more batch norms)``, or nothing."""
-        return f" (and {self.others} more batch norm{'s' if self.others > 1 else ''})" if self.others else ""
+    def noise(self) -> str:
+        """``Dropout(0.50)``"""
+        return shown(self.drop)
+
+    @property
+    def target(self) -> str:
+        """``batch norm 'bn2' (and 3 more)``"""
+        return f"batch norm {self.norm.path!r}" + (f" (and {self.others} more)" if self.others else "")
+
+    @property
+    def inflation(self) -> str:
+        """``its running variance will be 2.00x what evaluation sees (Δ = 0.50)``"""
+        factor = 1.0 / self.delta if self.delta > 0.0 else inf
+        return f"its running variance will be {factor:.2f}x what evaluation sees (Δ = {self.delta:.2f})"
 
 
 def encounters(subject: Subject, wanted: Callable[[Passage], bool]) -> Iterator[Encounter]:
     """For every dropout that meets norms in the wanted way and whose Δ there is known: the worst of them.
 
-    Noise that drops whole samples (stochastic depth) is left to the rules about it.
+    Dropouts of whole samples (stochastic depth) and of everything (a drop rate of 1) are left to the rules about them.
     """
     met: dict[str, list[tuple[float, str]]] = {}
     for shift in subject.shifts.norms.values():
@@ -146,11 +157,19 @@ def encounters(subject: Subject, wanted: Callable[[Passage], bool]) -> Iterator[
             if passage is not None and wanted(passage):
                 met.setdefault(source.dropout, []).append((source.delta, shift.norm))
     for dropout in subject.graph.of(Dropout):
-        if dropout.name not in met or not isinstance(dropout.op, Dropout) or drops_samples(dropout.op):
+        if dropout.name not in met or not isinstance(dropout.op, Dropout):
+            continue
+        if drops_samples(dropout.op) or dropout.op.drop_rate == 1.0:
             continue
         delta, name = max(met[dropout.name], key=lambda one: _ratio(one[0]))
         passage = subject.graph.passages(dropout)[name]
         yield Encounter(dropout, dropout.op, subject.graph[name], delta, passage, len(met[dropout.name]) - 1)
+
+
+def shown(drop: Dropout) -> str:
+    """A dropout with its rate to two decimals, more if it has more: ``Dropout(0.50)``, ``DropPath(0.0333)``."""
+    rounded = f"{drop.drop_rate:.2f}"
+    return f"{drop.kind}({rounded if abs(float(rounded) - drop.drop_rate) < 1e-9 else f'{drop.drop_rate:.3g}'})"
 
 
 def drops_samples(drop: Dropout) -> bool:

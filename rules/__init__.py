@@ -1,0 +1,20 @@
+"""The rules that ship with dropcheck: one file each, documentation, examples and check together."""
+
+from __future__ import annotations
+
+from dropcheck.rule import Rule
+
+from .dc101_dropout_before_batchnorm import DropoutBeforeBatchNorm
+from .dc102_dropout_before_weight_before_batchnorm import DropoutBeforeWeightBeforeBatchNorm
+from .dc103_dropout_before_max_pool import DropoutBeforeMaxPool
+from .dc110_high_drop_rate import HighDropRate
+from .dc301_dropout_after_global_pool import DropoutAfterGlobalPool
+
+BUILTIN: tuple[Rule, ...] = (
+    DropoutBeforeBatchNorm(),
+    DropoutBeforeWeightBeforeBatchNorm(),
+    DropoutBeforeMaxPool(),
+    HighDropRate(),
+    DropoutAfterGlobalPool(),
+)
+"""Sorted by code."""

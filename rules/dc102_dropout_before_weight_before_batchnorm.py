@@ -1,0 +1,126 @@
+"""DC102: case (b) of Li et al. 2019, weight layers between a dropout and a batch norm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dropcheck.graph import WEIGHT_LAYERS, Node
+from dropcheck.ops import Attention, Recurrent, Weight
+from dropcheck.rule import Encounter, Example, Finding, Rule, Severity, Subject, encounters
+from dropcheck.shift import Evidence, typical_cos2_theta
+from dropcheck.shift.priors import FAN_IN
+
+
+class DropoutBeforeWeightBeforeBatchNorm(Rule):
+    """Dropout reaches a batch norm through a weight layer too narrow to average the noise away.
+
+    ## Why is this bad
+    A weight layer sums d inputs. Their signals agree and add up, the noise of dropout is independent and averages out:
+    the more, the larger d·cos²θ is, where cos²θ = (Σw)² / (d Σw²) says how far a filter's weights agree in sign. In
+    a narrow layer noise is left; the batch norm stores its variance in training and divides by it in evaluation.
+
+    ## Use instead
+    Lower the drop rate, widen the layer that reads the dropout, or move the dropout behind the last batch norm.
+
+    ## Near misses
+    A layer wide enough to bring the shift ratio below the warning threshold is not reported (as in Wide ResNet, where
+    this very position helps), nor are a drop rate of 0, a norm without running statistics on the way, and a batch norm
+    or dropout held in evaluation mode. No weight layer between is DC101, a max-pool between DC103.
+
+    ## Source
+    Li et al. 2019, section 3.2 (Eq. 10–12) and Table 1 for cos²θ of trained networks.
+    """
+
+    code = "DC102"
+    name = "dropout-before-weight-before-batchnorm"
+    examples = (
+        Example(
+            "a narrow bottleneck",
+            """\
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(16, 16, 3, padding=1), nn.BatchNorm2d(16)
+        self.conv2, self.bn2 = nn.Conv2d(16, 16, 3, padding=1), nn.BatchNorm2d(16)
+        self.drop = nn.Dropout(0.3)
+
+    def forward(self, x):
+        x = self.drop(F.relu(self.bn1(self.conv1(x))))
+        return F.relu(self.bn2(self.conv2(x)))
+""",
+            expect=(
+                "9: warning Dropout(0.30) reaches batch norm 'bn2' through 'conv2': d = 144, cos²θ = 0.027, d·cos²θ = 3.88, Δ = 0.81",
+            ),
+            input="2x16x8x8",
+        ),
+        Example(
+            "the dropout behind the last batch norm",
+            """\
+net = nn.Sequential(
+    nn.Conv2d(16, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(),
+    nn.Conv2d(16, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.Dropout(0.3),
+)
+""",
+            input="2x16x8x8",
+        ),
+        Example(
+            "functional, two weight layers, two batch norms",
+            """\
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc1, self.fc2, self.fc3 = nn.Linear(64, 64), nn.Linear(64, 32), nn.Linear(64, 32)
+        self.bn2, self.bn3 = nn.BatchNorm1d(32), nn.BatchNorm1d(32)
+
+    def forward(self, x):
+        x = self.fc1(F.dropout(x, 0.5, self.training))
+        return self.bn2(self.fc2(x)) + self.bn3(self.fc3(x))
+""",
+            expect=(
+                "8: warning dropout(0.50) reaches batch norm 'bn2' (and 1 more) through 'fc1' and 1 more: d = 64, cos²θ = 0.036, d·cos²θ = 2.28, Δ = 0.75",
+            ),
+            input="2x64",
+        ),
+        Example(
+            "blocks built in a loop",
+            """\
+layers = []
+for width, rate in ((64, 0.1), (32, 0.25)):
+    layers += [nn.Dropout(rate), nn.Linear(width, 32), nn.BatchNorm1d(32), nn.GELU()]
+net = nn.Sequential(*layers)
+""",
+            expect=(
+                "3: warning Dropout(0.10) reaches batch norm '2' through '1': d = 64, cos²θ = 0.036, d·cos²θ = 2.28, Δ = 0.94",
+                "3: warning Dropout(0.25) reaches batch norm '6' through '5': d = 32, cos²θ = 0.051, d·cos²θ = 1.64, Δ = 0.77",
+            ),
+            input="2x64",
+        ),
+        Example("a wide layer", "net = nn.Sequential(nn.Dropout(0.3), nn.Linear(5760, 9), nn.BatchNorm1d(9))"),
+        Example("a drop rate of zero", "net = nn.Sequential(nn.Dropout(0.0), nn.Linear(8, 8), nn.BatchNorm1d(8))"),
+        Example(
+            "a layer norm", "net = nn.Sequential(nn.Dropout(), nn.Linear(8, 8), nn.LayerNorm(8), nn.BatchNorm1d(8))"
+        ),
+        Example("frozen batch norm", "net = nn.Sequential(nn.Dropout(), nn.Linear(8, 8), nn.BatchNorm1d(8).eval())"),
+    )
+
+    def check(self, subject: Subject) -> Iterator[Finding]:
+        most = Severity.WARNING if subject.shifts.evidence is Evidence.PRIOR else Severity.ERROR
+        for met in encounters(subject, lambda passage: passage.max_pools == 0 and passage.weight_layers > 0):
+            severity = subject.thresholds.severity(met.delta, at_most=most)
+            if severity is not Severity.INFO:
+                message = _message(met, subject.graph.route(met.dropout, met.norm))
+                yield self.finding(subject, met.dropout, severity, message, norm=met.norm, delta=met.delta)
+
+
+def _message(met: Encounter, route: tuple[Node, ...]) -> str:
+    """The layer that reads the dropout decides: behind it the noise is no longer independent."""
+    layers = [node for node in route if isinstance(node.op, WEIGHT_LAYERS)]
+    first = layers[0].op
+    fan_in = first.fan_in if isinstance(first, Weight | Recurrent | Attention) else None
+    cos2_theta = typical_cos2_theta(fan_in, first.positions if isinstance(first, Weight) else 1)
+    d, assumed = (FAN_IN, " (assumed)") if fan_in is None else (fan_in, "")
+    through = f"{layers[0].path!r}" + (f" and {len(layers) - 1} more" if len(layers) > 1 else "")
+    return (
+        f"{met.noise} reaches {met.target} through {through}: "
+        f"d = {d}{assumed}, cos²θ = {cos2_theta:.3f}, d·cos²θ = {d * cos2_theta:.2f}, Δ = {met.delta:.2f}"
+    )
