@@ -3,7 +3,7 @@
 Input: trials 2x1x22x256 (one plane, electrodes, samples in time). Output: one score per class.
 
 What dropcheck says: half of the values are dropped after the spatial filters, and a batch norm follows only a depthwise
-and a pointwise convolution later. Both sum no more than a handful of inputs each, too few to average the noise out, so
+and a pointwise convolution later. Both sum only a few inputs each, too few to average the noise out, so
 that batch norm expects more variance than it meets at evaluation. The high drop rate is reported as well. The second
 dropout stands after the last batch norm, before the classifier, and harms nothing.
 """

@@ -3,10 +3,10 @@
 Input: images 2x1x64x64. Output: one score per class and pixel.
 
 What dropcheck says: the dropout at the end of a double convolution is reported. In the encoder its noise goes through
-max-pooling and the first convolution of the next level into a batch norm; along the skip connections and upwards in
-the decoder it reaches one through a convolution. A whole channel is kept or dropped at once here, so the positions
-under a kernel do not average the noise out as they would with independent masks. Only the very last dropout, before the
-final 1x1 convolution, has no batch norm after it.
+max-pooling and the first convolution of the next level into a batch norm, and max-pooling makes it worse: it prefers
+the values that the dropout scaled up. Along the skip connections and upwards in the decoder the noise passes only
+through convolutions, which sum so many channels that little of it arrives. The very last dropout, before the final 1x1
+convolution, has no batch norm after it.
 """
 
 import torch
