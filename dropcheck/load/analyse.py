@@ -1,0 +1,74 @@
+"""Everything that is done for one job, in the order in which it is told."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from difflib import get_close_matches
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+
+from dropcheck.capture import construction_sites
+from dropcheck.job import Job
+from dropcheck.load.build import initialisation_skipped
+from dropcheck.load.failure import LoadError
+from dropcheck.load.importing import import_job
+from dropcheck.load.model import Live, analysed, is_model_class
+from dropcheck.load.survey import Began, Told, survey
+from dropcheck.result import ErrorKind
+from dropcheck.source import Scan, scan
+
+
+def analyse(job: Job) -> Iterator[Told]:
+    """Imports what the job names, builds and captures its models, and tells each result as soon as there is one.
+
+    Foreign code runs: what it raises is told, what it does to the process (exit, hang, crash) is the caller's care.
+    """
+    try:
+        live, scanned = _imported(job)
+        if job.symbol is None:
+            yield from survey(live, scanned)
+            return
+        yield Began(live.target(job.symbol))
+        result = analysed(live, job.symbol, _symbol(live.module, job.symbol))
+        yield result.captured
+        if result.error is not None:
+            yield result.error
+    except LoadError as error:
+        yield error.report(job.label if job.symbol is None else f"{job.label}:{job.symbol}")
+
+
+def _imported(job: Job) -> tuple[Live, Scan]:
+    scanned = Scan() if job.path is None else scan(job.path)
+    if scanned.error is not None:
+        raise LoadError(scanned.error.kind, scanned.error.message, scanned.error.hint)
+    with construction_sites() as sites, initialisation_skipped():
+        module = import_job(job, scanned.level)
+    return Live(job, module, sites), scanned
+
+
+def _symbol(module: ModuleType, name: str) -> Any:
+    """What ``name``, dotted or not, stands for in the module. Raises LoadError with the nearest names."""
+    found: Any = module
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise LoadError(ErrorKind.CONFIG, f"there is no {name!r} in {module.__name__}", _suggestion(module, name))
+        found = getattr(found, part)
+    return found
+
+
+def _suggestion(module: ModuleType, name: str) -> str:
+    models = [key for key, value in vars(module).items() if _is_own_model(module, value)]
+    close = get_close_matches(name, models, n=3, cutoff=0.5)
+    if close:
+        return f"did you mean {' or '.join(close)}?"
+    if models:
+        return f"choose from {', '.join(models[:12])}"
+    return "it defines no nn.Module class, no function and no instance of a module"
+
+
+def _is_own_model(module: ModuleType, value: object) -> bool:
+    own = getattr(value, "__module__", None) == module.__name__
+    return isinstance(value, nn.Module) or (own and (is_model_class(value) or inspect.isfunction(value)))

@@ -1,0 +1,85 @@
+"""Failures of foreign code, told in one line."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from dropcheck.result import AnalysisError, ErrorKind
+
+_OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+
+
+class LoadError(Exception):
+    """Something of the user's that cannot be loaded: what kind of step failed, why, and what to try."""
+
+    def __init__(self, kind: ErrorKind, message: str, hint: str, details: str = "") -> None:
+        super().__init__(message)
+        self.kind, self.message, self.hint, self.details = kind, message, hint, details
+
+    def report(self, path: str) -> AnalysisError:
+        """The error as the report carries it, for the file or target ``path``."""
+        return AnalysisError(path, self.kind, self.message, self.hint, self.details)
+
+
+@contextmanager
+def foreign(kind: ErrorKind, what: str, hint: str, file: str | None = None) -> Iterator[None]:
+    """Runs foreign code: whatever it raises, exits included, becomes a LoadError saying ``what`` failed and where.
+
+    ``file``: the user's file, in which the failing line is looked for first.
+    """
+    try:
+        yield
+    except LoadError:
+        raise
+    except BaseException as error:
+        raise LoadError(kind, f"{what}: {described(error, file)}", _hint(error, hint), _details(error)) from error
+
+
+def described(error: BaseException, file: str | None = None) -> str:
+    """``ValueError: message (nets.py, line 3)``: the exception's first line and where in the user's code it arose."""
+    if isinstance(error, SystemExit):
+        shown = f"it calls sys.exit({'' if error.code is None else repr(error.code)})"
+    else:
+        shown = ": ".join(part for part in (type(error).__name__, _text(error)) if part)
+    line = _line(error, file)
+    return f"{shown} ({line})" if line else shown
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return next(iter(str(error).strip().splitlines()), "")
+    except Exception:  # noqa: BLE001 - a foreign exception may not even be able to say what it is
+        return ""
+
+
+def _line(error: BaseException, file: str | None) -> str | None:
+    """The innermost line of the user's file the traceback passes through."""
+    if file is None:
+        return None
+    lines = [number for frame, number in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == file]
+    return f"{os.path.basename(file)}, line {lines[-1]}" if lines else None
+
+
+def _hint(error: BaseException, otherwise: str) -> str:
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return f"install {error.name.partition('.')[0]!r} into the environment dropcheck runs in"
+    if isinstance(error, SystemExit):
+        return 'put what a script does under: if __name__ == "__main__":'
+    return otherwise
+
+
+def _details(error: BaseException) -> str:
+    """The traceback from the first frame that is not ours."""
+    trace = error.__traceback__
+    while trace is not None and _is_ours(trace.tb_frame):
+        trace = trace.tb_next
+    return "".join(traceback.format_exception(type(error), error, trace))
+
+
+def _is_ours(frame: FrameType) -> bool:
+    name = frame.f_code.co_filename
+    return name.startswith((_OURS, "<frozen importlib"))

@@ -1,0 +1,155 @@
+"""Example inputs for a model's forward, the likeliest first."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dropcheck.capture import ExampleInput
+from dropcheck.load.failure import LoadError
+from dropcheck.load.shapes import first_shapes
+from dropcheck.result import ErrorKind
+from dropcheck.source import InputSpec, parse_input
+
+MOST_TRIES = 24
+_DECLARED = ("example_input_array", "dummy_inputs", "input_size", "default_cfg", "pretrained_cfg")
+
+# What forward's further arguments are called, and the tensor they want beside a batch of 2 sequences of 16.
+_FURTHER: Mapping[str, InputSpec] = {
+    **dict.fromkeys(("mask", "attention_mask", "attn_mask", "src_mask"), InputSpec((2, 16), "bool")),
+    **dict.fromkeys(("t", "time", "timestep", "timesteps", "step", "steps", "sigma", "noise_level"), InputSpec((2,))),
+    **dict.fromkeys(("lengths", "length", "lens", "input_lengths", "labels", "label"), InputSpec((2,), "int64")),
+    **dict.fromkeys(("token_type_ids", "position_ids", "segment_ids"), InputSpec((2, 16), "int64")),
+    "edge_index": InputSpec((2, 16), "int64"),
+}
+
+
+def example_inputs(model: nn.Module, given: str | None, hints: Mapping[str, Any]) -> Iterator[ExampleInput]:
+    """The inputs to try on ``model``: the one given as an input spec, else at most MOST_TRIES inferred ones.
+
+    ``hints`` are constructor arguments by name, defaults included.
+
+    Raises:
+        LoadError: forward does not take as many inputs as are given.
+    """
+    if given is not None:
+        yield _given(model, given)
+    else:
+        yield from islice(_inferred(model, hints), MOST_TRIES)
+
+
+def tensor(spec: InputSpec, limit: int = 10) -> Tensor:
+    """A tensor of small values: normal floats, integers from 0 to ``limit`` - 1, True."""
+    dtype = getattr(torch, spec.dtype)
+    if dtype is torch.bool:
+        return torch.ones(spec.shape, dtype=dtype)
+    generator = torch.Generator().manual_seed(0)
+    if dtype.is_floating_point or dtype.is_complex:
+        return torch.randn(spec.shape, generator=generator).to(dtype)
+    return torch.randint(0, max(1, limit), spec.shape, generator=generator).to(dtype)
+
+
+def _given(model: nn.Module, text: str) -> ExampleInput:
+    specs = parse_input(text)
+    signature = inspect.signature(model.forward)
+    try:
+        signature.bind(*specs)
+    except TypeError as error:
+        takes = ", ".join(signature.parameters) or "nothing"
+        raise LoadError(
+            ErrorKind.CAPTURE,
+            f"--input gives {len(specs)} input{'' if len(specs) == 1 else 's'}, forward takes ({takes}): {error}",
+            "separate the inputs by commas, as in --input 2x3x32x32,2x16:int64",
+        ) from error
+    return _example(model, specs, given=True)
+
+
+def _example(model: nn.Module, specs: tuple[InputSpec, ...], *, given: bool = False) -> ExampleInput:
+    limit = _vocabulary(model)
+    arguments = tuple(tensor(spec, limit) for spec in specs)
+    return ExampleInput(arguments, spec=",".join(map(str, specs)), given=given)
+
+
+def _vocabulary(model: nn.Module) -> int:
+    tables = (module for module in model.modules() if isinstance(module, nn.Embedding | nn.EmbeddingBag))
+    return min((table.num_embeddings for table in tables), default=10)
+
+
+def _inferred(model: nn.Module, hints: Mapping[str, Any]) -> Iterator[ExampleInput]:
+    seen: set[str | None] = set()
+    for example in (*_declared(model), *_guessed(model, hints)):
+        if example.spec not in seen:
+            seen.add(example.spec)
+            yield example
+
+
+def _declared(model: nn.Module) -> Iterator[ExampleInput]:
+    """What the model itself says about its input, in the ways of Lightning, transformers and timm."""
+    for name in _DECLARED:
+        value: Any = None
+        with suppress(Exception):  # a property may compute it, from what is not there
+            value = getattr(model, name, None)
+        if name.endswith("_cfg"):
+            value = value.get("input_size") if isinstance(value, Mapping) else getattr(value, "input_size", None)
+        sizes = value if isinstance(value, tuple | list) and all(type(size) is int for size in value) else None
+        if sizes:
+            yield _example(model, (InputSpec((2, *sizes)),))
+        elif isinstance(value, Tensor):
+            yield _said((value,), {})
+        elif isinstance(value, Mapping) and value and all(isinstance(one, Tensor) for one in value.values()):
+            yield _said((), value)
+        elif isinstance(value, tuple | list) and value and all(isinstance(one, Tensor) for one in value):
+            yield _said(tuple(value), {})
+
+
+def _said(args: tuple[Tensor, ...], kwargs: Mapping[str, Tensor]) -> ExampleInput:
+    specs = [_spec(one) for one in (*args, *kwargs.values())]
+    return ExampleInput(
+        tuple(map(_real, args)), {name: _real(one) for name, one in kwargs.items()}, ",".join(map(str, specs))
+    )
+
+
+def _spec(value: Tensor) -> InputSpec:
+    return InputSpec(tuple(value.shape), str(value.dtype).removeprefix("torch."))
+
+
+def _real(value: Tensor) -> Tensor:
+    return tensor(_spec(value)) if value.is_meta else value
+
+
+def _guessed(model: nn.Module, hints: Mapping[str, Any]) -> Iterator[ExampleInput]:
+    floating = next((one.dtype for one in model.parameters() if one.is_floating_point()), torch.float32)
+    dtype = str(floating).removeprefix("torch.")
+    further = _required(model)[1:]
+    for spec in first_shapes(model, hints):
+        first = spec if spec.dtype != "float32" else InputSpec(spec.shape, dtype)
+        yield _with_further(model, first, further)
+
+
+def _required(model: nn.Module) -> list[inspect.Parameter]:
+    parameters = inspect.signature(model.forward).parameters.values()
+    wanted = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [one for one in parameters if one.default is inspect.Parameter.empty and one.kind in wanted]
+
+
+def _with_further(model: nn.Module, first: InputSpec, further: list[inspect.Parameter]) -> ExampleInput:
+    limit = _vocabulary(model)
+    arguments: list[Any] = [tensor(first, limit)]
+    shown = [str(first)]
+    for parameter in further:
+        number = {"int": 1, "float": 1.0, "bool": False}.get(_annotation(parameter))
+        spec = _FURTHER.get(parameter.name, first)
+        arguments.append(tensor(spec, limit) if number is None else number)
+        shown.append(str(spec) if number is None else repr(number))
+    return ExampleInput(tuple(arguments), spec=",".join(shown))
+
+
+def _annotation(parameter: inspect.Parameter) -> str:
+    annotation = parameter.annotation
+    return annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")

@@ -1,0 +1,142 @@
+"""One class, function or instance of an imported file: built, given an input, captured."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+
+from dropcheck.capture import BuiltSites, CaptureError, capture
+from dropcheck.job import CapturedModel, Job
+from dropcheck.load.arguments import Arguments, Unknown, argument_sets
+from dropcheck.load.build import Built, adopt, build
+from dropcheck.load.failure import LoadError, foreign
+from dropcheck.load.inputs import example_inputs
+from dropcheck.result import AnalysisError, ErrorKind, Status
+
+MOST_BUILDS = 4
+"""Guesses of constructor arguments that are tried until a model builds and can be captured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """The imported file: its module, the construction sites of what it built itself, and the job it serves."""
+
+    job: Job
+    module: ModuleType
+    sites: BuiltSites
+
+    def target(self, symbol: str) -> str:
+        return f"{self.job.label}:{symbol}"
+
+    @property
+    def blocks(self) -> list[type[nn.Module]]:
+        """The nn.Module classes the file defines."""
+        values = vars(self.module).values()
+        return [one for one in values if is_model_class(one) and one.__module__ == self.module.__name__]
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """One model, and what went wrong with it. ``model`` is the live one if it was built."""
+
+    captured: CapturedModel
+    error: AnalysisError | None = None
+    model: nn.Module | None = None
+
+
+def is_model_class(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, nn.Module)
+
+
+def analysed(live: Live, name: str, value: Any) -> Analysis:
+    """Builds what a symbol stands for and captures it; guesses of arguments are tried until one works."""
+    target = live.target(name)
+    if isinstance(value, nn.Module):
+        if live.job.call is not None:
+            message = f"{name} is an instance, not a class or function: it takes no arguments"
+            raise LoadError(ErrorKind.CONFIG, message, f"name it without a call: {target}")
+        return _captured(live, target, adopt(value, live.sites.by_path(value)), None)
+    if not callable(value) or (isinstance(value, type) and not is_model_class(value)):
+        raise LoadError(
+            ErrorKind.CONFIG,
+            f"{name} is a {type(value).__name__ if not isinstance(value, type) else 'class'}, no model",
+            "name an nn.Module class, a function that returns one, or a module-level instance",
+        )
+    return _first_that_works(live, target, name, value)
+
+
+def _first_that_works(live: Live, target: str, name: str, make: Callable[..., Any]) -> Analysis:
+    blocks: Sequence[type[nn.Module]] = [block for block in live.blocks if block is not make]
+    first: Analysis | None = None
+    try:
+        for _, arguments in zip(range(MOST_BUILDS), argument_sets(make, live.job.call, blocks), strict=False):
+            result = _with_arguments(live, target, name, make, arguments)
+            if result.error is None or not arguments.assumed:
+                return result
+            first = first or result
+    except Unknown as unknown:
+        line = f"write them: dropcheck lint '{target}({unknown.call})', or a function without arguments that returns it"
+        return Analysis(CapturedModel(target, Status.SKIPPED, f"{unknown}; {line}"))
+    assert first is not None
+    return _skipped_guess(first, target)
+
+
+def _skipped_guess(first: Analysis, target: str) -> Analysis:
+    """What failed with arguments nobody gave is not the model's failure."""
+    assert first.error is not None
+    text = first.captured.arguments
+    reason = (
+        f"{first.error.message} with the guessed arguments {text}; give them: dropcheck lint '{target}({text})', "
+        "or a function without arguments that returns it"
+    )
+    return Analysis(CapturedModel(target, Status.SKIPPED, reason, arguments=text))
+
+
+def _with_arguments(live: Live, target: str, name: str, make: Callable[..., Any], arguments: Arguments) -> Analysis:
+    try:
+        built = build(lambda: make(*arguments.args, **arguments.kwargs), name, live.job.path)
+    except LoadError as error:
+        failed = CapturedModel(target, Status.FAILED, error.message, arguments=arguments.text)
+        return Analysis(failed, error.report(target))
+    return _captured(live, target, built, arguments, _hints(make, arguments))
+
+
+def _hints(make: Callable[..., Any], arguments: Arguments) -> dict[str, Any]:
+    try:
+        bound = inspect.signature(make).bind(*arguments.args, **arguments.kwargs)
+    except (TypeError, ValueError):
+        return {}
+    bound.apply_defaults()
+    return dict(bound.arguments)
+
+
+def _captured(
+    live: Live, target: str, built: Built, arguments: Arguments | None, hints: dict[str, Any] | None = None
+) -> Analysis:
+    text = None if arguments is None else arguments.text
+    try:
+        with foreign(
+            ErrorKind.CAPTURE, "its forward could not be followed", "give an input with --input", live.job.path
+        ):
+            result = _capture(live, built, hints or {})
+    except LoadError as error:
+        failed = CapturedModel(target, Status.FAILED, error.message, arguments=text, input=live.job.input)
+        return Analysis(failed, error.report(target), built.model)
+    captured = CapturedModel(
+        target, Status.ANALYSED, capture=result.how, arguments=text, input=result.input, graph=result.graph
+    )
+    return Analysis(captured, None, built.model)
+
+
+def _capture(live: Live, built: Built, hints: dict[str, Any]) -> Any:
+    inputs = example_inputs(built.model, live.job.input, hints)
+    try:
+        return capture(built.model, inputs, twin=built.twin, built=built.sites)
+    except CaptureError as error:
+        message = error.message if live.job.input is None else f"with --input {live.job.input} {error.message}"
+        raise LoadError(ErrorKind.CAPTURE, message, error.hint, error.details) from error

@@ -1,0 +1,164 @@
+"""Which models of a file are analysed when none is named."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+
+from dropcheck.job import CapturedModel
+from dropcheck.load.arguments import required
+from dropcheck.load.failure import LoadError
+from dropcheck.load.model import Analysis, Live, analysed, is_model_class
+from dropcheck.result import AnalysisError, Status
+from dropcheck.source import Candidate, Kind, Scan
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """The model that is looked at from now on, so that a crash or a timeout can name it."""
+
+    target: str
+
+
+Told = Began | CapturedModel | AnalysisError
+
+
+def survey(live: Live, scanned: Scan) -> Iterator[Told]:
+    """The models of a file: instances, factories and classes, users before what they use.
+
+    A class met inside an analysed model is a part of it and not analysed again. What could not be built comes last:
+    only then is it known whether something analysed uses it.
+    """
+    seen = _Seen(live)
+    postponed: list[tuple[Candidate, Analysis]] = []
+    for candidate in scanned.candidates:
+        value = _live_object(live.module, candidate, {one.name: one for one in scanned.candidates})
+        if value is None:
+            continue
+        reason = seen.reason_to_leave_out(candidate, value)
+        if reason is not None:
+            yield seen.left_out(candidate, reason)
+            continue
+        yield Began(live.target(candidate.name))
+        result = _analysed(live, candidate, value)
+        if result is None:
+            continue
+        if result.captured.status is Status.ANALYSED:
+            yield seen.remember(candidate, result)
+        else:
+            postponed.append((candidate, result))
+    for candidate, result in postponed:
+        user = seen.user_of(candidate)
+        if user is not None:
+            yield seen.left_out(candidate, user)
+            continue
+        yield result.captured
+        if result.error is not None:
+            yield result.error
+
+
+def _analysed(live: Live, candidate: Candidate, value: Any) -> Analysis | None:
+    """None for what turns out to be one of torch's own layers: no model anyone wrote."""
+    try:
+        result = analysed(live, candidate.name, value)
+    except LoadError as error:
+        target = live.target(candidate.name)
+        return Analysis(CapturedModel(target, Status.FAILED, error.message), error.report(target))
+    return None if candidate.kind is not Kind.CLASS and _is_torch_layer(result.model) else result
+
+
+def _is_torch_layer(model: nn.Module | None) -> bool:
+    return model is not None and type(model).__module__.startswith("torch.nn.") and not any(model.children())
+
+
+def _live_object(module: ModuleType, candidate: Candidate, candidates: dict[str, Candidate]) -> Any | None:
+    """What a candidate turned out to be, None if it is no model."""
+    value = getattr(module, candidate.name, None)
+    match candidate.kind:
+        case Kind.INSTANCE:
+            return value if isinstance(value, nn.Module) else None
+        case Kind.CLASS:
+            return value if is_model_class(value) and value.__module__ == module.__name__ else None
+        case Kind.FACTORY:
+            return value if inspect.isfunction(value) and _makes_model(module, candidate, candidates) else None
+
+
+def _makes_model(
+    module: ModuleType, factory: Candidate, candidates: dict[str, Candidate], passed: frozenset[str] = frozenset()
+) -> bool:
+    """Whether what a function evidently returns is a module."""
+    for dotted in factory.returns:
+        value: Any = module
+        for part in dotted.split("."):
+            value = getattr(value, part, None)
+        if is_model_class(value):
+            return True
+        if value is not None and getattr(value, "__module__", "").partition(".")[0] in ("torchvision", "timm"):
+            return True
+        other = candidates.get(dotted)
+        followed = other is not None and other.kind is Kind.FACTORY and dotted not in passed
+        if followed and other is not None and _makes_model(module, other, candidates, passed | {factory.name}):
+            return True
+    return False
+
+
+class _Seen:
+    """What the models analysed so far are made of."""
+
+    def __init__(self, live: Live) -> None:
+        self.live = live
+        self.wholes: dict[type[nn.Module], str] = {}
+        self.parts: dict[type[nn.Module], str] = {}
+        self.used: dict[str, str] = {}
+        self.analysed: list[CapturedModel] = []
+
+    def remember(self, candidate: Candidate, result: Analysis) -> CapturedModel:
+        """Notes an analysed model; one that is the same as an earlier one is left out."""
+        captured = result.captured
+        assert result.model is not None
+        whole, *parts = result.model.modules()
+        self.wholes.setdefault(type(whole), captured.target)
+        for part in parts:
+            self.parts.setdefault(type(part), captured.target)
+        for name in candidate.uses:
+            self.used.setdefault(name, captured.target)
+        assert captured.graph is not None
+        for earlier in self.analysed:
+            if earlier.graph is not None and earlier.graph.nodes == captured.graph.nodes:
+                return self.left_out(candidate, f"the same network as {earlier.target}")
+        self.analysed.append(captured)
+        return captured
+
+    def reason_to_leave_out(self, candidate: Candidate, value: Any) -> str | None:
+        """Why a candidate needs no analysis of its own."""
+        if candidate.kind is Kind.FACTORY and candidate.name in self.used:
+            return f"part of {self.used[candidate.name]}"
+        if candidate.kind is not Kind.CLASS:
+            return None
+        if value in self.parts:
+            return f"part of {self.parts[value]}"
+        if value in self.wholes and required(value):
+            return f"built by {self.wholes[value]}"
+        if _has_no_forward(value):
+            return "it defines no forward: a base for other classes"
+        return None
+
+    def user_of(self, candidate: Candidate) -> str | None:
+        """The analysed model that uses a candidate which could not be analysed itself, or whose class it makes."""
+        if candidate.name in self.used:
+            return f"part of {self.used[candidate.name]}"
+        made = [getattr(self.live.module, name, None) for name in candidate.returns if "." not in name]
+        wholes = [self.wholes[one] for one in made if isinstance(one, type) and one in self.wholes]
+        return f"makes {wholes[0]} with other arguments" if wholes else None
+
+    def left_out(self, candidate: Candidate, reason: str) -> CapturedModel:
+        return CapturedModel(self.live.target(candidate.name), Status.SKIPPED, reason, by_design=True)
+
+
+def _has_no_forward(value: type[nn.Module]) -> bool:
+    return inspect.isabstract(value) or value.forward is nn.Module.forward
