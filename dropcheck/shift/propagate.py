@@ -113,6 +113,8 @@ def _behind(node: Node, producers: tuple[Node, ...], arriving: tuple[State, ...]
 
 def _joint(producers: tuple[Node, ...], arriving: tuple[State, ...]) -> State:
     """The typical unit of all that arrives, in proportion to the number of units as far as that is known."""
+    if len(arriving) == 1:
+        return arriving[0]
     known = all(producer.shape is not None and 0 not in producer.shape for producer in producers)
     return averaged(arriving, [math.prod(producer.shape or ()) if known else 1.0 for producer in producers])
 

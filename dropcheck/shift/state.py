@@ -34,7 +34,7 @@ class Part:
         return self.noise + abs(self.excess)
 
     def scaled(self, noise: float, excess: float) -> Part:
-        return replace(self, noise=self.noise * noise, excess=self.excess * excess)
+        return Part(self.noise * noise, self.excess * excess, self.granularity, self.mixed)
 
     def joined(self, other: Part) -> Part:
         """The same dropout arriving twice, over ways independent enough for variances to add."""
@@ -65,10 +65,10 @@ class State:
     @property
     def noisy(self) -> bool:
         """Whether any dropout can be felt here."""
-        return bool(self.parts or self.dropouts or self.unknown) or self.unit != self.unit.clean
+        return bool(self.parts or self.dropouts or self.unknown) or not self.unit.is_clean
 
     def curved(self, curve: Curve) -> State:
-        return replace(self, steps=(*self.steps, curve))
+        return State(self.unit, self.parts, (*self.steps, curve), self.dropouts, self.unknown, self.span)
 
     def dropped(self, name: str, mask: Mask) -> State:
         """Older masks than the last two are taken for Gaussian noise, or their states would multiply."""

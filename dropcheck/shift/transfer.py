@@ -25,6 +25,8 @@ def weighted(state: State, fan_in: int | None, positions: int = 1) -> State:
     Element noise is summed as independent, channel noise as one value per kernel, sample noise like the signal.
     Source: Li et al. 2019, Eq. 10; Kim et al. 2023, supplement, Eq. 9 and 12.
     """
+    if not state.noisy:
+        return State()
     state = state.settled()
     mean, var = state.unit.mean, max(state.unit.var, TINY)
     summed = signal_amplification(fan_in, positions)
@@ -40,10 +42,10 @@ def weighted(state: State, fan_in: int | None, positions: int = 1) -> State:
                 noise = kernel * mixed if part.mixed else kernel
             case Granularity.SAMPLE | Granularity.BLOCK:
                 noise = summed * var / (mean**2 + var)
-        return replace(part.scaled(noise / (var * summed), 1.0 / var), mixed=True)
+        return Part(part.noise * noise / (var * summed), part.excess / var, part.granularity, mixed=True)
 
     unit = Unit(0.0, 1.0, 0.0, state.unit.signal / var, state.unit.noise)
-    return _with_parts(replace(state, unit=unit, span=1), behind)
+    return _with_parts(State(unit, state.parts, unknown=state.unknown), behind)
 
 
 def mean_pooled(state: State, window: int) -> State:
@@ -141,9 +143,9 @@ def multiplied(left: State, right: State) -> State:
     squared = (one.train_mean**2 + one.signal + one.noise) * (other.train_mean**2 + other.signal + other.noise)
     unit = Unit(
         mean,
-        one.second_moment * other.second_moment - mean**2,
+        max(0.0, one.second_moment * other.second_moment - mean**2),
         train_mean,
-        expected - train_mean**2,
+        max(0.0, expected - train_mean**2),
         squared - expected,
     )
     return _merged([left, right], [other.second_moment, one.second_moment], unit)
