@@ -46,14 +46,14 @@ def _moved(tensor: Tensor, device: str) -> Tensor:
 @contextmanager
 def random_state_kept() -> Iterator[None]:
     """On leaving, the random number generators of torch, Python and NumPy stand where they stood."""
-    numpy: Any = sys.modules.get("numpy")
+    numpy_random: Any = sys.modules.get("numpy.random")  # importing it takes longer than many a capture
     python_state = random.getstate()
-    numpy_state = numpy.random.get_state() if numpy is not None else None
+    numpy_state = numpy_random.get_state() if numpy_random is not None else None
     cuda_in_use = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if cuda_in_use else ()):
         try:
             yield
         finally:
             random.setstate(python_state)
-            if numpy is not None:
-                numpy.random.set_state(numpy_state)
+            if numpy_random is not None:
+                numpy_random.set_state(numpy_state)
