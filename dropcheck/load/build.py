@@ -95,9 +95,9 @@ def seed() -> None:
     """Every construction draws the same random numbers."""
     torch.manual_seed(0)
     random.seed(0)
-    numpy: Any = sys.modules.get("numpy")
-    if numpy is not None:
-        numpy.random.seed(0)
+    numpy_random: Any = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        numpy_random.seed(0)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import torch
@@ -83,7 +83,7 @@ def _vocabulary(model: nn.Module) -> int:
 
 def _inferred(model: nn.Module, hints: Mapping[str, Any]) -> Iterator[ExampleInput]:
     seen: set[str | None] = set()
-    for example in (*_declared(model), *_guessed(model, hints)):
+    for example in chain(_declared(model), _guessed(model, hints)):
         if example.spec not in seen:
             seen.add(example.spec)
             yield example
