@@ -27,9 +27,9 @@ class DropoutAfterGlobalPool(Rule):
     Apply the dropout to the feature map, ahead of the global average pool.
 
     ## Near misses
-    A weight layer or a norm between the pool and the dropout, dropout on the logits, global max-pools, pools over one
-    or an unknown number of positions, feature maps that come from no activation, and heads that drop ahead of the pool
-    as well. The variances in the message are for positions whose values correlate by 0.5.
+    Left alone: a weight layer or a norm between pool and dropout, dropout on the logits, global max-pools, pools over
+    one or an unknown number of positions, feature maps that come from no activation, and heads that drop ahead of the
+    pool as well. The variances in the message are for positions whose values correlate by 0.5.
 
     ## Source
     Kim et al. 2023, "How to Use Dropout Correctly on Residual Networks with Batch Normalization", Proposition 5

@@ -16,7 +16,7 @@ from torch import nn
 import dropcheck.rules
 from dropcheck.capture import ExampleInput, capture, construction_sites
 from dropcheck.graph import Graph
-from dropcheck.ops import Granularity, Input, MatMul
+from dropcheck.ops import Granularity, Input, MatMul, Recurrent
 from dropcheck.rule import Example, Finding, Rule, Severity, Subject, Thresholds, shown
 from dropcheck.rules import BUILTIN
 from dropcheck.rules.dc101_dropout_before_batchnorm import DropoutBeforeBatchNorm
@@ -212,6 +212,13 @@ class TestJudgement:
 
     def test_stochastic_depth_is_left_to_its_own_rule(self) -> None:
         graph = chain(d=dropout(0.5, "DropPath", Granularity.SAMPLE), n=bn())
+        assert codes(told(graph, n=0.5)) == []
+
+    def test_a_rate_of_one_is_no_noise_but_too_high(self) -> None:
+        assert codes(told(chain(d=dropout(1.0), n=bn()), n=1e6)) == [("DC110", "warning", "n", None)]
+
+    def test_dropout_inside_a_recurrent_layer_is_no_dropout_layer(self) -> None:
+        graph = chain(d=Recurrent("LSTM", 64, layers=2, drop_rate=0.5), n=bn())
         assert codes(told(graph, n=0.5)) == []
 
     def test_weight_layer_of_unknown_width_is_called_assumed(self) -> None:
