@@ -82,15 +82,15 @@ _REARRANGE = """
     H T _values adjoint as_strided atleast_1d atleast_2d atleast_3d block_diag broadcast_tensors broadcast_to
     cartesian_prod channel_shuffle chunk coalesce col2im column_stack combinations complex constant_pad_nd copy
     diag diag_embed diagflat diagonal diagonal_scatter dsplit expand expand_as fill fill_diagonal flatten flip
-    fliplr flipud fold gather getitem hsplit im2col imag index index_add index_copy index_fill index_put
-    index_select kthvalue mH mT masked_fill masked_scatter masked_select max_unpool1d max_unpool2d max_unpool3d
-    meshgrid mode moveaxis movedim nan_to_num narrow narrow_copy one_hot pad permute pixel_shuffle
-    pixel_unshuffle polar put ravel real repeat repeat_interleave reshape reshape_as resize roll rot90 scatter
-    scatter_add scatter_reduce select select_copy select_scatter setitem slice_scatter sort
-    sparse_compressed_tensor sparse_coo_tensor sparse_csc_tensor sparse_csr_tensor sparse_mask split
-    split_with_sizes squeeze swapaxes swapdims t take take_along_dim tensor_split tile to_sparse to_sparse_coo
-    to_sparse_csc to_sparse_csr topk transpose tril triu type_as unbind unflatten unfold unsafe_chunk
-    unsafe_split unsqueeze values view view_as view_as_complex view_as_real vsplit where zero
+    fliplr flipud fold gather getitem hsplit im2col imag index index_copy index_fill index_put index_select
+    kthvalue mH mT masked_fill masked_scatter masked_select max_unpool1d max_unpool2d max_unpool3d meshgrid mode
+    moveaxis movedim nan_to_num narrow narrow_copy one_hot pad permute pixel_shuffle pixel_unshuffle polar put
+    ravel real repeat repeat_interleave reshape reshape_as resize roll rot90 scatter select select_copy
+    select_scatter setitem slice_scatter sort sparse_compressed_tensor sparse_coo_tensor sparse_csc_tensor
+    sparse_csr_tensor sparse_mask split split_with_sizes squeeze swapaxes swapdims t take take_along_dim
+    tensor_split tile to_sparse to_sparse_coo to_sparse_csc to_sparse_csr topk transpose tril triu type_as
+    unbind unflatten unfold unsafe_chunk unsafe_split unsqueeze values view view_as view_as_complex view_as_real
+    vsplit where zero
 """
 _SAME = """
     as_subclass bfloat16 clone conj conj_physical contiguous cpu cuda data detach double float half pin_memory
@@ -110,13 +110,14 @@ _STATISTICS = """
     cosine_embedding_loss cosine_similarity cov cross cross_entropy ctc_loss cummax cummin cumprod cumsum det
     diff dist eig eigh eigvals eigvalsh fft_fft fft_fft2 fft_fftn fft_fftshift fft_hfft fft_ifft fft_ifft2
     fft_ifftn fft_ifftshift fft_ihfft fft_irfft fft_irfft2 fft_irfftn fft_rfft fft_rfft2 fft_rfftn
-    frobenius_norm gaussian_nll_loss hinge_embedding_loss histc huber_loss inverse istft kl_div l1_loss
-    logaddexp logaddexp2 logcumsumexp logdet logsumexp lu_solve margin_ranking_loss matrix_exp matrix_norm
-    matrix_power mean median min mse_loss multi_margin_loss multilabel_margin_loss multilabel_soft_margin_loss
-    nanmean nanmedian nanquantile nansum nll_loss norm norm_except_dim nuclear_norm pairwise_distance pdist pinv
-    pinverse poisson_nll_loss prod qr quantile renorm segment_reduce slogdet smooth_l1_loss soft_margin_loss
-    solve solve_triangular std std_mean stft sum sum_to_size svd svdvals trace trapezoid trapz
-    triplet_margin_loss triplet_margin_with_distance_loss var var_mean vector_norm
+    frobenius_norm gaussian_nll_loss hinge_embedding_loss histc huber_loss index_add index_reduce inverse istft
+    kl_div l1_loss logaddexp logaddexp2 logcumsumexp logdet logsumexp lu_solve margin_ranking_loss matrix_exp
+    matrix_norm matrix_power mean median min mse_loss multi_margin_loss multilabel_margin_loss
+    multilabel_soft_margin_loss nanmean nanmedian nanquantile nansum nll_loss norm norm_except_dim nuclear_norm
+    pairwise_distance pdist pinv pinverse poisson_nll_loss prod qr quantile renorm scatter_add scatter_reduce
+    segment_reduce slogdet smooth_l1_loss soft_margin_loss solve solve_triangular std std_mean stft sum
+    sum_to_size svd svdvals trace trapezoid trapz triplet_margin_loss triplet_margin_with_distance_loss var
+    var_mean vector_norm
 """
 _DISCRETE = """
     _convert_indices_from_coo_to_csr _convert_indices_from_csr_to_coo _indices all allclose and any argmax
