@@ -105,7 +105,7 @@ class Report:
     findings: tuple[Finding, ...] = ()
     models: tuple[ModelReport, ...] = ()
     errors: tuple[AnalysisError, ...] = ()
-    rules: tuple[RuleInfo, ...] = ()
+    rules: tuple[RuleInfo, ...] = field(default=(), repr=False)
     files: int = 0
     suppressed: int = 0
     seconds: float = field(default=0.0, compare=False)

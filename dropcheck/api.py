@@ -1,0 +1,82 @@
+"""What Python programs and notebooks call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from dropcheck.config import Settings
+from dropcheck.result import Report
+from dropcheck.rule import Thresholds
+from dropcheck.source import UsageError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def lint(
+    model_or_target: nn.Module | str | os.PathLike[str],
+    example_input: Any = None,
+    example_kwargs: Mapping[str, Any] | None = None,
+    *,
+    select: Iterable[str] | None = None,
+    ignore: Iterable[str] | None = None,
+    thresholds: Thresholds | None = None,
+    timeout: float = 60.0,
+) -> Report:
+    """Finds what harms in a model, or in what ``dropcheck lint`` accepts: a path, ``nets.py:Net(depth=20)`` …
+
+    A live model is captured in this process, on copies: its weights, buffers, training flags and hooks and all random
+    states stay as they are. A path or target is analysed in a process of its own, as on the command line; no
+    configuration file is read.
+
+    Args:
+        model_or_target: the model, or the path or target.
+        example_input: for a model: a tensor, or a tuple of positional arguments for its forward; default: inferred.
+        example_kwargs: for a model: keyword arguments for its forward.
+        select: prefixes of the rule codes to run, default all.
+        ignore: prefixes of the rule codes to leave out.
+        thresholds: shift ratios that make an error or a warning.
+        timeout: seconds for a path or target, > 0.
+
+    What cannot be analysed is in the report's ``errors``.
+
+    Raises:
+        ValueError: a prefix names no rule.
+        TypeError: ``model_or_target`` is neither, or an example input comes with a path or target.
+    """
+    settings = Settings(_codes(select), _codes(ignore), timeout=timeout, thresholds=thresholds or Thresholds())
+    if not isinstance(model_or_target, str | os.PathLike):
+        return _lint_live(model_or_target, example_input, example_kwargs, settings)
+    if example_input is not None or example_kwargs is not None:
+        raise TypeError("an example input goes with a live model, not with a path or target")
+    from dropcheck.run import lint_targets
+
+    try:
+        return lint_targets([os.fspath(model_or_target)], settings)
+    except UsageError as error:
+        raise ValueError(str(error)) from error
+
+
+def _lint_live(model: nn.Module, args: Any, kwargs: Mapping[str, Any] | None, settings: Settings) -> Report:
+    from torch import nn
+
+    from dropcheck.engine import conclude, enabled, examine
+    from dropcheck.load.live import capture_live
+    from dropcheck.rules import BUILTIN
+
+    started = perf_counter()
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"expected an nn.Module, a path or a target, got {type(model).__name__}")
+    rules = enabled(BUILTIN, settings.select, settings.ignore)
+    outcome = capture_live(model, args, kwargs)
+    examined = [examine(captured, rules, settings.thresholds) for captured in outcome.models]
+    return conclude(examined, outcome.errors, rules, files=0, seconds=perf_counter() - started)
+
+
+def _codes(prefixes: Iterable[str] | None) -> tuple[str, ...]:
+    if prefixes is None:
+        return ()
+    return tuple(prefixes.split(",")) if isinstance(prefixes, str) else tuple(prefixes)
