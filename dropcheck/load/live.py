@@ -1,0 +1,54 @@
+"""A model that is alive in this process, captured without leaving a trace on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
+
+from dropcheck.capture import CaptureError, ExampleInput, capture
+from dropcheck.capture.replica import replica
+from dropcheck.job import CapturedModel, Outcome
+from dropcheck.load.inputs import example_inputs
+from dropcheck.result import AnalysisError, ErrorKind, Status
+
+_HINT = "pass an input its forward accepts: lint(model, example_input, example_kwargs)"
+
+
+def capture_live(model: nn.Module, example_input: Any, example_kwargs: Mapping[str, Any] | None) -> Outcome:
+    """Captures copies of ``model``, which itself is never run or changed, under the name of its class.
+
+    ``example_input`` is a tensor or a tuple of positional arguments; without it and ``example_kwargs`` inputs are
+    inferred. What cannot be captured is an error of the outcome, never an exception.
+    """
+    name = type(model).__name__
+    try:
+        traced = replica(model, "meta")
+        result = capture(traced, _inputs(traced, example_input, example_kwargs), twin=lambda: replica(model, "cpu"))
+    except CaptureError as error:
+        return _failed(name, error.message, error.details)
+    except Exception as error:  # noqa: BLE001 - copying a model runs foreign code, which may raise anything
+        return _failed(name, f"a copy of it cannot be made: {type(error).__name__}: {error}")
+    captured = CapturedModel(name, Status.ANALYSED, capture=result.how, input=result.input, graph=result.graph)
+    return Outcome((captured,))
+
+
+def _failed(name: str, message: str, details: str = "") -> Outcome:
+    failed = CapturedModel(name, Status.FAILED, message)
+    return Outcome((failed,), (AnalysisError(name, ErrorKind.CAPTURE, message, _HINT, details),))
+
+
+def _inputs(model: nn.Module, example_input: Any, example_kwargs: Mapping[str, Any] | None) -> Iterable[ExampleInput]:
+    if example_input is None and example_kwargs is None:
+        return example_inputs(model, None, {})
+    args = () if example_input is None else example_input if isinstance(example_input, tuple) else (example_input,)
+    given = (args, dict(example_kwargs or {}))
+    shapes = ["x".join(map(str, leaf.shape)) for leaf in tree_leaves(given) if isinstance(leaf, Tensor)]
+    args, kwargs = tree_map(_copied, given)
+    return [ExampleInput(args, kwargs, ",".join(shapes) or None, given=True)]
+
+
+def _copied(leaf: Any) -> Any:
+    return leaf.detach().to("cpu", copy=True) if isinstance(leaf, Tensor) else leaf
