@@ -73,11 +73,13 @@ def max_pooled(state: State, window: int) -> State:
     older = state.parts.keys()
     state = state.settled(window)
     unit = state.unit
-    second_moment = max(unit.second_moment, TINY)
 
     def behind(part: Part) -> Part:
+        grown = 1.0 + part.excess / max(unit.var, TINY)
+        second_moment = max(unit.second_moment * grown, TINY)
         gain, power = max_pool_noise(second_moment / (second_moment + part.noise), window)
-        return replace(part, noise=second_moment * (power - gain**2), excess=unit.var * (gain**2 - 1.0))
+        noise, excess = second_moment * max(0.0, power - gain**2), unit.var * (grown * gain**2 - 1.0)
+        return replace(part, noise=noise, excess=excess)
 
     fresh = {
         name: behind(part)
