@@ -1,0 +1,93 @@
+"""One run from end to end: what the user names → jobs → worker → graphs → findings → Report. Prints nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from time import perf_counter
+
+from dropcheck.config import Settings
+from dropcheck.job import CapturedModel, Job
+from dropcheck.result import AnalysisError, ErrorKind, Report, Status
+from dropcheck.source import Target, UsageError, find_files, parse_target, scan, shown_path
+from dropcheck.worker import Worker
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """One file or target of a run; with neither job nor error it cannot hold a model. No ``file``: it names none."""
+
+    file: str | None
+    job: Job | None = None
+    error: AnalysisError | None = None
+
+
+def lint_targets(targets: Sequence[str], settings: Settings, *, input: str | None = None, jobs: int = 1) -> Report:
+    """Analyses files, directories and targets such as ``nets.py:Net(depth=20)``, at most ``jobs`` at a time.
+
+    ``input`` is an input spec. What cannot be analysed is among the report's errors, wrong usage as kind ``config``.
+    Raises UsageError if ``settings`` name a rule that does not exist.
+    """
+    started = perf_counter()
+    items: list[_Item] = []
+    with ExitStack() as stack:
+        worker: Worker | None = None
+        for item in _items(targets, settings.exclude, input):
+            items.append(item)
+            if item.job is not None and worker is None:
+                worker = stack.enter_context(Worker(timeout=settings.timeout, jobs=jobs))
+
+        # Not before the worker has begun to import torch: these take their time too.
+        from dropcheck.engine import UnknownCode, conclude, enabled, examine
+        from dropcheck.rules import BUILTIN
+
+        try:
+            rules = enabled(BUILTIN, settings.select, settings.ignore)
+        except UnknownCode as error:
+            raise UsageError(str(error)) from error
+        errors = [item.error for item in items if item.error is not None]
+        asked = list(dict.fromkeys(item.job for item in items if item.job is not None))
+        examined = {}
+        for outcome in worker.run(asked) if worker is not None else ():
+            errors += outcome.errors
+            for model in _with_failures(outcome.models, asked):
+                examined[model.target, model.arguments] = examine(model, rules, settings.thresholds)
+    files = {item.file for item in items if item.file is not None}
+    return conclude(examined.values(), errors, rules, files=len(files), seconds=perf_counter() - started)
+
+
+def _items(targets: Iterable[str], exclude: Iterable[str], input: str | None) -> Iterator[_Item]:
+    parsed: list[Target] = []
+    for text in targets:
+        try:
+            parsed.append(parse_target(text))
+        except UsageError as error:
+            yield _Item(None, error=_usage_error(text, error))
+    found = find_files([target.path for target in parsed if target.path and not target.symbol], exclude)
+    yield from (_Item(None, error=error) for error in found.errors)
+    for target in (*map(Target, found.files), *(target for target in parsed if target.symbol)):
+        yield _item(target, input)
+
+
+def _item(target: Target, input: str | None) -> _Item:
+    if target.path is None:
+        return _Item(target.module, target.job(input))
+    file = shown_path(str(target.path))
+    seen = scan(target.path)
+    if seen.error is not None:
+        return _Item(file, error=seen.error)
+    return _Item(file, target.job(input) if target.symbol or seen.may_hold_models else None)
+
+
+def _usage_error(text: str, error: UsageError) -> AnalysisError:
+    message, _, hint = str(error).removeprefix(f"{text}: ").partition("; ")
+    return AnalysisError(text, ErrorKind.CONFIG, message, hint)
+
+
+def _with_failures(models: Iterable[CapturedModel], asked: Iterable[Job]) -> Iterator[CapturedModel]:
+    """The models, those skipped although their symbol was asked for turned into failures."""
+    wanted = {f"{job.label}:{job.symbol}" for job in asked if job.symbol is not None}
+    for model in models:
+        skipped = model.status is Status.SKIPPED and model.target in wanted
+        yield replace(model, status=Status.FAILED) if skipped else model

@@ -1,0 +1,281 @@
+"""The command line from the user's side: what it answers, where it writes, how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from dropcheck import __version__
+from dropcheck.cli import main
+from dropcheck.result import AnalysisError, ErrorKind, ModelReport, Report, Status
+from dropcheck.rule import Finding, Severity
+from dropcheck.rules import BUILTIN
+
+HARMFUL = """\
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, width: int = 8):
+        super().__init__()
+        self.drop, self.norm = nn.Dropout(0.5), nn.BatchNorm1d(width)
+
+    def forward(self, x):
+        return self.norm(self.drop(x))
+"""
+PLAIN = "def area(side):\n    return side**2\n"
+
+
+@dataclass(frozen=True)
+class Answer:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def complaints(self) -> list[str]:
+        return self.err.splitlines()
+
+
+Dropcheck = Callable[..., Answer]
+
+
+@pytest.fixture
+def dropcheck(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Dropcheck:
+    """Runs a command in an empty directory, in this process."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def run(*arguments: str) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["dropcheck", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        return Answer(int(stop.value.code or 0), *capfd.readouterr())
+
+    return run
+
+
+def written(**files: str) -> None:
+    for name, text in files.items():
+        Path(f"{name}.py").write_text(text, encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["lnt"], "No such command 'lnt'. Did you mean 'lint'? (see 'dropcheck --help')"),
+        (["lint", "--formta", "json"], "No such option: --formta (Possible options: --format)"),
+        (["lint", "--format", "jsno"], "Invalid value for '--format': 'jsno'; did you mean 'json'?"),
+        (["lint", "--color", "yes"], "'yes'; choose from auto, always, never"),
+        (["lint", "--fail-on", "warn"], "'warn'; did you mean 'warning'?"),
+        (["lint", "--timeout", "0"], "'--timeout': 0; expected a positive number of seconds"),
+        (["lint", "--timeout", "soon"], "'--timeout'"),
+        (["lint", "--jobs", "0"], "'--jobs' / '-j'"),
+        (["lint", "--input", "2xx3"], "input '2xx3': expected a positive size at column 3"),
+        (["lint", "--output", "none/report.json"], "'--output': there is no directory none"),
+        (["lint", "--output", "."], "'--output': . is a directory"),
+        (["lint", "--config", "absent.toml"], "absent.toml: cannot be read: No such file or directory"),
+        (["lint", "--config", "wrong.toml"], "wrong.toml: unknown key 'selct'; did you mean 'select'?"),
+        (["lint", "plain.py", "--select", "DC30,DC999"], "no rule's code starts with 'DC999'"),
+        (["lint", "plain.py", "--ignore", "dc101"], "starts with 'dc101'; did you mean 'DC101'?"),
+        (["explain", "DC911"], "there is no rule 'DC911'; did you mean 'DC"),
+        (["rules", "--format", "yaml"], "'yaml'; choose from text, json"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_usage_is_answered_in_one_line(dropcheck: Dropcheck, arguments: list[str], complaint: str) -> None:
+    written(plain=PLAIN)
+    Path("wrong.toml").write_text("selct = []\n", encoding="utf-8")
+    answer = dropcheck(*arguments)
+    assert (answer.code, answer.out) == (2, "")
+    assert len(answer.complaints) == 1
+    assert answer.err.startswith("dropcheck: ")
+    assert complaint in answer.err
+
+
+@pytest.mark.parametrize(
+    ("target", "complaint"),
+    [
+        ("plan.py", "plan.py: config error: no such file or directory (did you mean plain.py?)"),
+        ("plain.py:Net(depth=twenty)", "argument depth (column 20): twenty is not a Python literal"),
+        ("plain.py:Net(", "does not end with its closing parenthesis"),
+        ("notes.txt", "notes.txt: config error: not a Python file"),
+    ],
+)
+def test_a_wrong_target_is_named_and_the_others_are_still_looked_at(
+    dropcheck: Dropcheck, target: str, complaint: str
+) -> None:
+    written(plain=PLAIN, broken="def area(:\n")
+    Path("notes.txt").write_text("notes\n", encoding="utf-8")
+    answer = dropcheck("lint", "--format", "json", target, "broken.py", "plain.py")
+    assert answer.code == 2
+    assert complaint in answer.err
+    assert "broken.py: syntax error: line 1, column 10: invalid syntax" in answer.err
+    assert len(answer.complaints) == 2
+    report = json.loads(answer.out)
+    assert [error["kind"] for error in report["errors"]] == ["syntax", "config"]
+    assert report["summary"]["files"] == 2
+
+
+def test_a_file_that_does_not_parse_is_a_gap(dropcheck: Dropcheck) -> None:
+    written(broken="class Net(\n")
+    answer = dropcheck("lint")
+    assert answer.code == 3
+    assert "broken.py: syntax error: line 1" in answer.err
+    assert "Traceback" not in answer.err
+
+
+@pytest.mark.parametrize("arguments", [[], ["."], ["plain.py"]])
+def test_no_model_is_said_and_no_fault(dropcheck: Dropcheck, arguments: list[str]) -> None:
+    written(plain=PLAIN)
+    answer = dropcheck("lint", "--format", "concise", *arguments)
+    assert (answer.code, answer.out) == (0, "")
+    assert answer.err == "dropcheck: no model found in 1 file\n"
+
+
+def test_without_a_command_the_help_is_shown(dropcheck: Dropcheck) -> None:
+    answer = dropcheck()
+    assert (answer.code, answer.out) == (2, "")
+    assert "Usage: dropcheck" in answer.err
+    assert dropcheck("--help").out.strip() == answer.err.strip()
+
+
+def test_the_version_is_that_of_the_package(dropcheck: Dropcheck) -> None:
+    assert dropcheck("--version") == Answer(0, f"dropcheck {__version__}\n", "")
+
+
+def test_rules_are_listed_as_text_and_as_json(dropcheck: Dropcheck) -> None:
+    lines = dropcheck("rules").out.splitlines()
+    assert [line.split()[:2] for line in lines] == [[rule.code, rule.name] for rule in BUILTIN]
+    listed = json.loads(dropcheck("rules", "--format", "json").out)
+    assert [(rule["code"], rule["help"]) for rule in listed] == [(rule.code, rule.info().help) for rule in BUILTIN]
+
+
+@pytest.mark.parametrize("rule", BUILTIN, ids=lambda rule: rule.code)
+def test_every_rule_is_explained(dropcheck: Dropcheck, rule: object) -> None:
+    info = rule.info()  # type: ignore[attr-defined]
+    answer = dropcheck("explain", info.code.lower())
+    assert answer == Answer(0, f"# {info.code} {info.name}\n\n{info.documentation}\n", "")
+    coloured = dropcheck("explain", info.code, "--color", "always")
+    assert "\x1b[" in coloured.out
+    assert "Why is this bad" in coloured.out
+
+
+def finding(severity: Severity) -> Finding:
+    return Finding("DC101", "a-rule", severity, "a fact", "a cure", None, "nets.py:Net", "drop")
+
+
+def error(kind: ErrorKind) -> AnalysisError:
+    return AnalysisError("nets.py", kind, "this went wrong", "try that", details="Traceback (most recent call last)")
+
+
+MODEL = ModelReport("nets.py:Net", Status.ANALYSED)
+SKIPPED = ModelReport("nets.py:Net", Status.SKIPPED, "nobody knows its arguments")
+FAILED = ModelReport("nets.py:Net", Status.FAILED, "it raised")
+INFO, WARNING, ERROR = map(finding, (Severity.INFO, Severity.WARNING, Severity.ERROR))
+
+
+@pytest.mark.parametrize(
+    ("report", "options", "code"),
+    [
+        (Report((), (MODEL,)), [], 0),
+        (Report((INFO,), (MODEL,)), [], 0),
+        (Report((INFO, WARNING), (MODEL,)), [], 1),
+        (Report((ERROR,), (MODEL,)), [], 1),
+        (Report((WARNING,), (MODEL,)), ["--fail-on", "error"], 0),
+        (Report((ERROR,), (MODEL,)), ["--fail-on", "error"], 1),
+        (Report((INFO,), (MODEL,)), ["--fail-on", "info"], 1),
+        (Report((ERROR,), (MODEL,)), ["--fail-on", "never"], 0),
+        (Report((), (SKIPPED,)), [], 0),
+        (Report((), (FAILED,)), [], 3),
+        (Report((ERROR,), (MODEL,), (error(ErrorKind.IMPORT),)), [], 3),
+        (Report((), (MODEL,), (error(ErrorKind.TIMEOUT),)), ["--fail-on", "never"], 3),
+        (Report((ERROR,), (FAILED,), (error(ErrorKind.IMPORT), error(ErrorKind.CONFIG))), [], 2),
+    ],
+)
+def test_exit_codes(
+    dropcheck: Dropcheck, monkeypatch: pytest.MonkeyPatch, report: Report, options: list[str], code: int
+) -> None:
+    monkeypatch.setattr("dropcheck.run.lint_targets", lambda *_, **__: report)
+    assert dropcheck("lint", *options).code == code
+
+
+def test_errors_go_to_stderr_and_tracebacks_only_with_verbose(
+    dropcheck: Dropcheck, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = Report((ERROR,), (MODEL,), (error(ErrorKind.IMPORT),))
+    monkeypatch.setattr("dropcheck.run.lint_targets", lambda *_, **__: report)
+    line = "nets.py: import error: this went wrong (try that)"
+    for format in ("text", "concise", "github", "sarif", "json"):
+        answer = dropcheck("lint", "--format", format)
+        assert answer.complaints == [line]
+        assert "a fact" in answer.out
+    assert dropcheck("lint", "--verbose").complaints == [line, "Traceback (most recent call last)"]
+    text = dropcheck("lint").out
+    assert "this went wrong" not in text
+    assert "1 failure" in text
+
+
+def test_the_command_line_wins_over_the_configuration(dropcheck: Dropcheck, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("pyproject.toml").write_text(
+        '[tool.dropcheck]\nselect = ["DC1"]\nignore = ["DC110"]\nfail-on = "never"\ntimeout = 7\nexclude = ["old/"]\n',
+        encoding="utf-8",
+    )
+    asked = []
+    monkeypatch.setattr("dropcheck.run.lint_targets", lambda targets, settings, **_: asked.append(settings) or Report())
+    dropcheck("lint")
+    dropcheck("lint", "--select", "DC101, DC3", "--select", "DC102", "--timeout", "5", "--fail-on", "info")
+    file, line = asked
+    assert (file.select, file.ignore, file.fail_on, file.timeout) == (("DC1",), ("DC110",), "never", 7.0)
+    spoken = replace(file, select=("DC101", "DC3", "DC102"), timeout=5.0, fail_on="info")
+    assert line == spoken
+
+
+def test_a_fault_of_ours_is_one_line(dropcheck: Dropcheck, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> Report:
+        raise KeyError("lost")
+
+    monkeypatch.setattr("dropcheck.run.lint_targets", fails)
+    answer = dropcheck("lint")
+    assert answer.code == 3
+    assert answer.complaints == ["dropcheck: internal error: KeyError: 'lost'; please report it, with --verbose"]
+    assert "Traceback" in dropcheck("lint", "--verbose").err
+
+
+def test_a_report_is_written_whole_or_not_at_all(dropcheck: Dropcheck, monkeypatch: pytest.MonkeyPatch) -> None:
+    written(plain=PLAIN)
+    Path("report.json").write_text("old", encoding="utf-8")
+    assert dropcheck("lint", "plain.py", "--output", "report.json", "--select", "DC999").code == 2
+    assert Path("report.json").read_text(encoding="utf-8") == "old"
+    answer = dropcheck("lint", "plain.py", "--format", "json", "--output", "report.json")
+    assert (answer.code, answer.out) == (0, "")
+    assert json.loads(Path("report.json").read_text(encoding="utf-8"))["summary"]["files"] == 1
+
+    def full(self: Path, *_: object, **__: object) -> None:
+        self.touch()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    answer = dropcheck("lint", "plain.py", "--output", "report.json")
+    assert answer.code == 2
+    assert answer.complaints[-1] == "dropcheck: report.json: the report cannot be written: No space left on device"
+    assert json.loads(Path("report.json").read_text(encoding="utf-8"))["version"] == 1
+    assert sorted(os.listdir()) == ["plain.py", "report.json"]
+
+
+def test_colour_is_for_terminals_or_on_request(dropcheck: Dropcheck, monkeypatch: pytest.MonkeyPatch) -> None:
+    written(plain=PLAIN)
+    assert "\x1b[" not in dropcheck("lint").out
+    assert "\x1b[" in dropcheck("lint", "--color", "always").out
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert "\x1b[" in dropcheck("lint").out
+    assert "\x1b[" not in dropcheck("lint", "--color", "never").out
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[" not in dropcheck("lint").out
