@@ -1,0 +1,83 @@
+"""What happens in the process that runs foreign code."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from typing import NoReturn
+
+from dropcheck.result import AnalysisError, ErrorKind
+from dropcheck.worker.protocol import Request, line
+
+_PR_SET_PDEATHSIG = 1
+
+
+def run_child(request: Request, pipe: int) -> NoReturn:
+    """Works on one job in a fresh child process, answers through ``pipe`` and ends the process."""
+    pid = os.getpid()
+
+    def tell(message: bytes) -> None:
+        if os.getpid() != pid:
+            os._exit(0)  # foreign code has forked: only one of the two may answer
+        while message:
+            message = message[os.write(pipe, message) :]
+
+    try:
+        _detach()
+        run_job(request, tell)
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(0)  # not by way of exit handlers: they are foreign code too
+    except BaseException:  # noqa: BLE001 - nothing may return from here into the code of the parent
+        traceback.print_exc()
+        os._exit(1)
+
+
+def run_job(request: Request, tell: Callable[[bytes], object]) -> None:
+    """Tells everything about one job, the last line being ``end``."""
+    import torch
+
+    from dropcheck.load import Began, analyse
+
+    sys.dont_write_bytecode = True
+    torch.set_num_threads(1)
+    try:
+        for told in analyse(request.job):
+            match told:
+                case Began(target=target):
+                    tell(line("began", target))
+                case AnalysisError():
+                    tell(line("error", told))
+                case _:
+                    tell(line("model", told))
+    except Exception as error:  # noqa: BLE001 - a fault of ours must not look like one of the file
+        tell(line("error", _internal(request.job.label, error)))
+    tell(line("end"))
+
+
+def _internal(label: str, error: Exception) -> AnalysisError:
+    return AnalysisError(
+        label,
+        ErrorKind.INTERNAL,
+        f"dropcheck failed on it: {type(error).__name__}: {error}",
+        "this is a fault of dropcheck, please report it with the output of --verbose",
+        "".join(traceback.format_exception(error)),
+    )
+
+
+def _detach() -> None:
+    """A session of its own: no terminal to ask on, no Ctrl-C, and a group to be killed as one. No core dumps."""
+    import resource
+
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":  # no child outlives a worker that is killed
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,0 +1,230 @@
+"""The main process's side: it starts the worker, hands out jobs and collects answers. Never imports torch."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO
+
+from dropcheck.job import CapturedModel, Job, Outcome
+from dropcheck.result import AnalysisError, ErrorKind
+from dropcheck.worker.protocol import Request, crashed, ending, line, parsed, timed_out
+
+_ROOT = str(Path(__file__).parents[2])
+_START = (
+    "import sys; root = sys.argv.pop(); sys.path[:0] = [] if root in sys.path else [root]; "
+    "from dropcheck.worker.server import main; main()"
+)
+_START_SECONDS = 60.0
+_GOODBYE_SECONDS = 2.0
+
+
+class Worker:
+    """A process that imports torch, from the moment this is made, and analyses jobs in children of its own.
+
+    ``timeout``: seconds a job may take; ``jobs``: how many run at a time. Where processes cannot be forked
+    (``fork=False``) each job gets a fresh process instead, one after the other. A context manager: on leaving,
+    everything is ended.
+    """
+
+    def __init__(self, timeout: float, jobs: int = 1, *, fork: bool = hasattr(os, "fork")) -> None:
+        self._timeout, self._jobs, self._fork = timeout, max(1, jobs), fork
+        self._process: _Process | None = _Process() if fork else None
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the worker and whatever still runs in it."""
+        if self._process is not None:
+            self._process.close()
+            self._process = None
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
+        """The outcome of each job, in the order of the jobs. Whatever foreign code does, it is an outcome."""
+        if not self._fork:
+            yield from (_alone(Request(number, self._timeout, job)) for number, job in enumerate(jobs))
+            return
+        waiting = deque(enumerate(jobs))
+        running: dict[int, _Answer] = {}
+        finished: dict[int, Outcome] = {}
+        for number in range(len(jobs)):
+            while number not in finished:
+                while waiting and len(running) < self._jobs:
+                    index, job = waiting.popleft()
+                    running[index] = _Answer(job)
+                    self._ready().send(line("job", Request(index, self._timeout, job)))
+                finished.update(self._step(running))
+            yield finished.pop(number)
+
+    def _ready(self) -> _Process:
+        """The worker; a new one if the last has died of a job."""
+        if self._process is None:
+            self._process = _Process()
+        return self._process
+
+    def _step(self, running: dict[int, _Answer]) -> dict[int, Outcome]:
+        """Waits for one line from the worker and gives the outcomes it completes, taken out of ``running``."""
+        process = self._ready()
+        head, _, rest = process.readline().partition(b" ")
+        answer = running.get(int(head)) if head.isdigit() else None
+        if answer is not None and not answer.complete_with(rest):
+            return {}
+        if answer is not None:
+            return {int(head): running.pop(int(head)).outcome()}
+        outcomes = {number: one.outcome(process.failure(one.job)) for number, one in running.items()}
+        running.clear()
+        if not process.is_broken:
+            self.close()
+        return outcomes
+
+
+@dataclass(slots=True)
+class _Answer:
+    """What has been heard about one job."""
+
+    job: Job
+    models: list[CapturedModel] = field(default_factory=list)
+    errors: list[AnalysisError] = field(default_factory=list)
+
+    def complete_with(self, heard: bytes) -> bool:
+        """Takes one line in; True if it was the last."""
+        word, _, document = heard.partition(b" ")
+        try:
+            if word == b"model":
+                self.models.append(parsed(CapturedModel, document))
+            elif word == b"error":
+                self.errors.append(parsed(AnalysisError, document))
+            elif word != b"end":
+                raise ValueError(f"unexpected {word[:20]!r}")
+        except ValueError as error:
+            self.errors.append(
+                AnalysisError(
+                    self.job.label,
+                    ErrorKind.INTERNAL,
+                    f"the worker's answer cannot be read: {error}",
+                    "this is a fault of dropcheck, or the file wrote into a pipe that is not its own; please report it",
+                )
+            )
+        return word == b"end"
+
+    def outcome(self, error: AnalysisError | None = None) -> Outcome:
+        return Outcome(tuple(self.models), (*self.errors, *([] if error is None else [error])))
+
+
+class _Process:
+    """The worker process, its pipes, and why it is of no use if it is not."""
+
+    def __init__(self) -> None:
+        self._process = _start()
+        self._listening = False
+        self._broken: AnalysisError | None = None
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether no job can ever succeed: torch cannot be imported."""
+        return self._broken is not None
+
+    def send(self, message: bytes) -> None:
+        pipe = _pipe(self._process.stdin)
+        try:
+            pipe.write(message)
+            pipe.flush()
+        except BrokenPipeError:
+            return  # it has died: the next readline finds nothing
+
+    def readline(self) -> bytes:
+        """One answer; empty once there are no more."""
+        while not self._listening and not self.is_broken:
+            heard = _pipe(self._process.stdout).readline()
+            word, _, document = heard.partition(b" ")
+            self._listening = word == b"ready"
+            if word == b"broken":
+                self._broken = parsed(AnalysisError, document)
+            elif not heard:
+                self._broken = _no_start(ending(self._exit_code()))
+        return b"" if self.is_broken else _pipe(self._process.stdout).readline()
+
+    def failure(self, job: Job) -> AnalysisError:
+        """Why a job got no answer."""
+        return (
+            crashed(job.label, ending(self._exit_code()), None) if self._broken is None else _for_job(self._broken, job)
+        )
+
+    def close(self) -> None:
+        with suppress(BrokenPipeError):
+            _pipe(self._process.stdin).close()
+        self._exit_code()
+        _pipe(self._process.stdout).close()
+
+    def _exit_code(self) -> int:
+        """Waits for its end, which has come or is near."""
+        try:
+            return self._process.wait(_GOODBYE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
+
+
+def _start(*options: str) -> subprocess.Popen[bytes]:
+    """A worker process; the working directory is not on its path, so that nothing in it passes for a library."""
+    command = [sys.executable, "-P", "-c", _START, *options, _ROOT]
+    errors = None if _has_stderr() else subprocess.DEVNULL
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
+
+
+def _has_stderr() -> bool:
+    try:
+        os.fstat(2)
+    except OSError:
+        return False
+    return True
+
+
+def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
+    assert stream is not None
+    return stream
+
+
+def _alone(request: Request) -> Outcome:
+    """The outcome of one job in a process of its own."""
+    process = _start("--alone")
+    answer, error = _Answer(request.job), None
+    try:
+        heard, _ = process.communicate(line("job", request), timeout=request.timeout + _START_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        heard, _ = process.communicate()
+        error = timed_out(request.job.label, request.timeout, None)
+    complete = False
+    for said in heard.split(b"\n"):
+        word, _, document = said.partition(b" ")
+        if word == b"broken":
+            error = _for_job(parsed(AnalysisError, document), request.job)
+        elif word in (b"model", b"error", b"end"):
+            complete = answer.complete_with(said)
+    if not complete and error is None:
+        error = crashed(request.job.label, ending(process.returncode), None)
+    return answer.outcome(error)
+
+
+def _for_job(broken: AnalysisError, job: Job) -> AnalysisError:
+    return replace(broken, path=job.label)
+
+
+def _no_start(how: str) -> AnalysisError:
+    return AnalysisError(
+        "",
+        ErrorKind.IMPORT,
+        f"torch cannot be imported: the process that tried {how}",
+        f"see what this says: {sys.executable} -c 'import torch'",
+    )
