@@ -96,6 +96,9 @@ def _behind(node: Node, producers: tuple[Node, ...], arriving: tuple[State, ...]
         return _FRESH
     if isinstance(op, Opaque):
         return obscured(arriving, node.name)
+    if isinstance(op, Dropout) and node.drops and not arriving:
+        # Dropped parameters (DropConnect): with their noise they travel like activations.
+        return _along(node, op, _FRESH)
     if isinstance(op, Constant | Discrete) or not arriving:
         return None
     if isinstance(op, Add):
@@ -115,8 +118,9 @@ def _joint(producers: tuple[Node, ...], arriving: tuple[State, ...]) -> State:
     """The typical unit of all that arrives, in proportion to the number of units as far as that is known."""
     if len(arriving) == 1:
         return arriving[0]
-    known = all(producer.shape is not None and 0 not in producer.shape for producer in producers)
-    return averaged(arriving, [math.prod(producer.shape or ()) if known else 1.0 for producer in producers])
+    shapes = [producer.shape for producer in producers]
+    known = [math.prod(shape) for shape in shapes if shape is not None and 0 not in shape]
+    return averaged(arriving, known if len(known) == len(shapes) else [1] * len(shapes))
 
 
 def _along(node: Node, op: Along, state: State) -> State:
@@ -128,7 +132,8 @@ def _along(node: Node, op: Along, state: State) -> State:
         case Activation():
             return state.curved(Curve(op.kind, op.slope))
         case Pool():
-            window = op.window or (GLOBAL_WINDOW if op.is_global else LOCAL_WINDOW)
+            typical = GLOBAL_WINDOW if op.is_global else LOCAL_WINDOW
+            window = typical if op.window is None else op.window
             return max_pooled(state, window) if op.reduce is Reduce.MAX else mean_pooled(state, window)
         case Resample():
             return mean_pooled(state, RESAMPLED)
@@ -166,9 +171,11 @@ def _shift(norm: str, state: State) -> NormShift:
     total = math.fsum(part.size for part in state.parts.values())
     sources = [
         Source(name, part.size / total, _ratio(unit.var, unit.var + part.excess + part.noise))
-        for name, part in sorted(state.parts.items(), key=lambda item: item[1].size, reverse=True)
+        for name, part in state.parts.items()
         if part.size > 0.0
     ]
+    # Equal sources differ in their last digits: these must not decide the order.
+    sources.sort(key=lambda source: round(source.share, 9), reverse=True)
     delta = None if state.unknown else _ratio(unit.var, unit.signal + unit.noise)
     return NormShift(norm, delta, tuple(sources), state.unknown)
 
@@ -176,4 +183,6 @@ def _shift(norm: str, state: State) -> NormShift:
 def _ratio(test: float, train: float) -> float:
     if test <= 0.0 and train <= 0.0:
         return 1.0
-    return min(_LARGEST_SHIFT, max(1.0 / _LARGEST_SHIFT, test / max(train, 1e-300)))
+    if train <= test / _LARGEST_SHIFT:
+        return _LARGEST_SHIFT
+    return max(1.0 / _LARGEST_SHIFT, test / train)
