@@ -367,6 +367,15 @@ def test_inputs_are_tried_in_order(given: bool) -> None:
     assert capture(model, [wrong, right], twin=lambda: model).input == "2x4"
 
 
+def test_a_guessed_input_that_leaves_nothing_to_pool_gives_way_to_a_larger_one() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, stride=16), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    sizes = [ExampleInput((torch.rand(2, 3, side, side),), spec=str(side)) for side in (16, 32, 64)]
+    assert capture(model, sizes, twin=lambda: model).input == "32"
+    assert capture(model, sizes[:1], twin=lambda: model).input == "16"
+    given = ExampleInput((torch.rand(2, 3, 16, 16),), spec="given", given=True)
+    assert capture(model, [given, *sizes], twin=lambda: model).input == "given"
+
+
 def test_without_any_fitting_input_the_symbolic_graph_has_no_shapes() -> None:
     model = nn.Sequential(nn.Linear(4, 3), nn.Dropout(0.5))
     result = capture(model, [ExampleInput((torch.rand(2, 5),), spec="2x5")], twin=lambda: model)

@@ -19,12 +19,16 @@ from dropcheck.capture.lower import lower
 from dropcheck.capture.record import Budget, ExampleInput, OverBudget, record
 from dropcheck.capture.replica import random_state_kept, replica
 from dropcheck.graph import Graph, Site
+from dropcheck.ops import Pool
 
 LARGE = 300_000_000
 PATIENCE = 3.0
 """A model is run for real: that is quick and lets values steer it. One of more than LARGE parameters, or one whose run
 takes more than PATIENCE seconds, is run on the meta device first: it needs neither memory nor arithmetic there, but
 loading the meta kernels takes one or two."""
+
+PERSISTENCE = 4
+"""How many guessed inputs are tried for the sake of one that leaves the global pools something to pool."""
 
 
 class CaptureError(Exception):
@@ -88,11 +92,19 @@ class _Attempt:
     def over(self, inputs: Iterable[ExampleInput]) -> Capture:
         traced = self._trace()
         tried: list[ExampleInput] = []
+        collapsed: Capture | None = None
         for example in inputs:
             tried.append(example)
             calls, how = self._run(traced, example)
             if calls is not None:
-                return Capture(lower(calls, self.built), how, example.spec)
+                result = Capture(lower(calls, self.built), how, example.spec)
+                if example.given or not _collapses(result.graph):
+                    return result
+                collapsed = collapsed or result
+            if collapsed is not None and len(tried) > PERSISTENCE:
+                break
+        if collapsed is not None:
+            return collapsed
         for example in tried:
             calls = self._recorded(self.twin.eval(), example, Budget())
             if calls is not None:
@@ -185,6 +197,11 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def _collapses(graph: Graph) -> bool:
+    """Whether a global pool has nothing left to pool: the guessed input is smaller than what the model is made for."""
+    return any(isinstance(node.op, Pool) and node.op.is_global and node.op.window == 1 for node in graph)
 
 
 def _size(parameter: nn.Parameter) -> int:

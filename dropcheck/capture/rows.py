@@ -215,7 +215,7 @@ def pool(reduce: Reduce) -> Row:
         axes = 3 if "3" in call.target else 2 if "2" in call.target else 1
         sizes = tuple(size) if isinstance(size, (tuple, list)) else (size,) * axes
         if before and after:
-            is_global = product(after) == 1 and product(before) > 1
+            is_global = product(after) == 1 and (adaptive or product(before) > 1)
             per_window = product(before) // max(1, product(after)) if adaptive or is_global else _kernel_area(sizes)
             return ops.Pool(reduce, per_window, is_global)
         if adaptive:
