@@ -60,12 +60,14 @@ def _private_pipes() -> tuple[BinaryIO, BinaryIO]:
 
 
 def _prepare() -> None:
+    gc.disable()  # what is imported now is never garbage; looking for some would take a fifth of the time
+
     import torch.fx  # noqa: F401
 
     import dropcheck.load  # noqa: F401
 
-    gc.collect()
     gc.freeze()  # children then neither visit nor copy what is shared
+    gc.enable()
 
 
 def _broken(error: BaseException) -> AnalysisError:
