@@ -32,7 +32,7 @@ def analyse(job: Job) -> Iterator[Told]:
             yield from survey(live, scanned)
             return
         yield Began(live.target(job.symbol))
-        result = analysed(live, job.symbol, _symbol(live.module, job.symbol))
+        result = analysed(live, job.symbol, _symbol(live, job.symbol))
         yield result.captured
         if result.error is not None:
             yield result.error
@@ -49,12 +49,12 @@ def _imported(job: Job) -> tuple[Live, Scan]:
     return Live(job, module, sites), scanned
 
 
-def _symbol(module: ModuleType, name: str) -> Any:
-    """What ``name``, dotted or not, stands for in the module. Raises LoadError with the nearest names."""
-    found: Any = module
+def _symbol(live: Live, name: str) -> Any:
+    """What ``name``, dotted or not, stands for in the file. Raises LoadError with the nearest names."""
+    found: Any = live.module
     for part in name.split("."):
         if not hasattr(found, part):
-            raise LoadError(ErrorKind.CONFIG, f"there is no {name!r} in {module.__name__}", _suggestion(module, name))
+            raise LoadError(ErrorKind.CONFIG, f"{live.job.label} has no {name!r}", _suggestion(live.module, name))
         found = getattr(found, part)
     return found
 

@@ -36,6 +36,9 @@ class Unknown(Exception):
         self.call = call
 
 
+_NOTHING_KNOWN = Use(is_read=True)
+
+
 @dataclass(frozen=True, slots=True)
 class _Guess:
     value: Any
@@ -60,7 +63,7 @@ def argument_sets(make: Callable[..., Any], call: str | None, blocks: Sequence[t
             bound.arguments[name] = harmless
     uses = uses_of(make.__init__ if inspect.isclass(make) else make)
     missing = [one for name, one in signature.parameters.items() if name not in bound.arguments and _required(one)]
-    guesses = {one.name: _guesses(one, uses.get(one.name, Use()), blocks) for one in missing}
+    guesses = {one.name: _guesses(one, uses.get(one.name, _NOTHING_KNOWN), blocks) for one in missing}
     unknown = [name for name, tries in guesses.items() if not tries]
     if unknown:
         raise Unknown(_reason(unknown, uses), _to_complete(call, guesses))
@@ -115,6 +118,8 @@ def _in_order(bound: inspect.BoundArguments) -> tuple[tuple[Any, ...], dict[str,
 
 def _guesses(parameter: inspect.Parameter, use: Use, blocks: Sequence[type[nn.Module]]) -> list[_Guess]:
     """Values to try, best first; none where any value would be arbitrary."""
+    if not use.is_read:
+        return [_plain(None)]
     name, annotation = parameter.name, parameter.annotation
     shown = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
     if annotation is bool or shown == "bool":
@@ -132,9 +137,12 @@ def _guesses(parameter: inspect.Parameter, use: Use, blocks: Sequence[type[nn.Mo
         return [*_callables(name, blocks), _plain(False)]
     if tables.FLAG.fullmatch(name):
         return [_plain(False)]
+    if tables.ONE_BLOCK.fullmatch(name) and shown not in ("int", "float"):
+        return _callables(name, blocks)
     if numbers is None:
         numbers = _by_use(use) or {"int": (4,), "float": (0.5,)}.get(shown, ())
-    return [_plain(number) for number in numbers]
+    lists = [list(tables.list_for(name, 0))] if tables.COUNTS.fullmatch(name) and shown != "int" else []
+    return [_plain(value) for value in (*numbers, *lists)]
 
 
 def _plain(value: Any) -> _Guess:
@@ -147,10 +155,8 @@ def _callables(name: str, blocks: Sequence[type[nn.Module]]) -> list[_Guess]:
     if tables.NORM.fullmatch(name):
         return [_Guess(nn.BatchNorm2d, "nn.BatchNorm2d"), _Guess(nn.BatchNorm1d, "nn.BatchNorm1d")]
     if tables.BLOCK.fullmatch(name):
-        ordered = sorted(
-            blocks, key=lambda one: (not hasattr(one, "expansion"), not tables.BLOCK.fullmatch(one.__name__.lower()))
-        )
-        return [_Guess(block, block.__name__) for block in ordered]
+        called_so = [one for one in blocks if hasattr(one, "expansion") or tables.BLOCK.fullmatch(one.__name__.lower())]
+        return [_Guess(block, block.__name__) for block in called_so or blocks]
     return []
 
 
@@ -168,7 +174,7 @@ def _by_use(use: Use) -> tuple[float, ...]:
             return (16,)
         if layer == "range":
             return (2,)
-    return ()
+    return (16,) if use.is_number else ()
 
 
 def _reason(unknown: Sequence[str], uses: Mapping[str, Use]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from itertools import chain, islice
@@ -18,6 +19,9 @@ from dropcheck.result import ErrorKind
 from dropcheck.source import InputSpec, parse_input
 
 MOST_TRIES = 24
+MOST_SECONDS = 6.0
+"""After so long no further input is tried: a model that none of the likely ones suits hardly takes an unlikely one."""
+
 _DECLARED = ("example_input_array", "dummy_inputs", "input_size", "default_cfg", "pretrained_cfg")
 
 # What forward's further arguments are called, and the tensor they want beside a batch of 2 sequences of 16.
@@ -40,8 +44,12 @@ def example_inputs(model: nn.Module, given: str | None, hints: Mapping[str, Any]
     """
     if given is not None:
         yield _given(model, given)
-    else:
-        yield from islice(_inferred(model, hints), MOST_TRIES)
+        return
+    started = time.monotonic()
+    for example in islice(_inferred(model, hints), MOST_TRIES):
+        yield example
+        if time.monotonic() - started > MOST_SECONDS:
+            return
 
 
 def tensor(spec: InputSpec, limit: int = 10) -> Tensor:

@@ -55,6 +55,8 @@ LISTS: Sequence[tuple[str, tuple[float, ...]]] = (
 ACTIVATION = re.compile(r".*(act|activation|nonlin(earity)?)(_?(fn|func|layer|cls|function))?|nl|.*act_layer")
 NORM = re.compile(r".*norm(alization)?(_?(fn|layer|cls|op|type))?|bn")
 BLOCK = re.compile(r".*(block|bottleneck|layer|cell|module)(_?(fn|cls|type|class))?s?|block_?.*")
+ONE_BLOCK = re.compile(r"(.*_)?block(_?(fn|cls|type|class))?")
+COUNTS = re.compile(r"(num_|n_)?(layers|blocks|depths|repeats|stages)")
 FLAG = re.compile(
     r"(use|is|has|with|do|enable|apply|add|return|skip|shortcut|bias|residual|downsample)(_.*)?|.*_bias|batch_?norm"
 )

@@ -19,10 +19,13 @@ _NO_CONFIG = frozenset({"expansion"})
 class Use:
     """What is done with one parameter.
 
-    ``length``: one more than the largest number it is indexed with. ``attributes`` are read from it. ``arguments``:
-    which argument of which callable it becomes, as in ``("Conv2d", 0)`` or ``("Dropout", "p")``.
+    ``is_number``: it is calculated with. ``length``: one more than the largest number it is indexed with.
+    ``attributes`` are read from it. ``arguments``: which argument of which callable it becomes, as in
+    ``("Conv2d", 0)`` or ``("Dropout", "p")``.
     """
 
+    is_read: bool = False
+    is_number: bool = False
     is_sequence: bool = False
     is_called: bool = False
     length: int = 0
@@ -36,14 +39,14 @@ class Use:
 
 
 def uses_of(function: Callable[..., Any]) -> dict[str, Use]:
-    """The uses of every parameter that is mentioned; empty where there is no source to read."""
+    """The use of every parameter; empty where there is no source to read."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     except (OSError, TypeError, SyntaxError, ValueError):
         return {}
     reader = _Reader()
     reader.visit(tree)
-    return reader.uses
+    return {name: reader.uses.get(name, Use()) for name in inspect.signature(function).parameters}
 
 
 class _Reader(ast.NodeVisitor):
@@ -57,6 +60,17 @@ class _Reader(ast.NodeVisitor):
         use = self._of(node)
         if use is not None:
             use.is_sequence = True
+
+    def visit_Name(self, node: ast.Name) -> None:
+        if isinstance(node.ctx, ast.Load):
+            self.uses.setdefault(node.id, Use()).is_read = True
+
+    def visit_BinOp(self, node: ast.BinOp) -> None:
+        for side in (node.left, node.right):
+            use = self._of(side)
+            if use is not None:
+                use.is_number = True
+        self.generic_visit(node)
 
     def visit_For(self, node: ast.For) -> None:
         self._sequence(node.iter)

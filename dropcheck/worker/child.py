@@ -72,11 +72,10 @@ def _internal(label: str, error: Exception) -> AnalysisError:
 
 
 def _detach() -> None:
-    """A session of its own: no terminal to ask on, no Ctrl-C, and a group to be killed as one. No core dumps."""
+    """A session of its own, so that it can be killed as one with all it starts. No core dumps."""
     import resource
 
     os.setsid()
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":  # no child outlives a worker that is killed

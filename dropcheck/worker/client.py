@@ -176,10 +176,15 @@ class _Process:
 
 
 def _start(*options: str) -> subprocess.Popen[bytes]:
-    """A worker process; the working directory is not on its path, so that nothing in it passes for a library."""
+    """A worker process. The working directory is not on its path, so that nothing in it passes for a library.
+
+    In a session of its own Ctrl-C does not reach it: the main process hears that, and ends it by closing its pipes.
+    """
     command = [sys.executable, "-P", "-c", _START, *options, _ROOT]
     errors = None if _has_stderr() else subprocess.DEVNULL
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, start_new_session=True
+    )
 
 
 def _has_stderr() -> bool:
@@ -205,6 +210,8 @@ def _alone(request: Request) -> Outcome:
         process.kill()
         heard, _ = process.communicate()
         error = timed_out(request.job.label, request.timeout, None)
+    finally:
+        process.kill()
     complete = False
     for said in heard.split(b"\n"):
         word, _, document = said.partition(b" ")

@@ -40,7 +40,6 @@ def main() -> None:
         with answers:
             run_job(parsed(Request, requests.readline().partition(b" ")[2]), answers.write)
         return
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process hears it too, and ends us
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     _Server(requests.fileno(), answers).serve()
     os._exit(0)  # taking torch down in good order takes a while
