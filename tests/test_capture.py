@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import MethodType
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -300,6 +300,21 @@ class AsksForTensors(nn.Module):
 def test_a_check_for_being_a_tensor_takes_the_tensor_s_branch() -> None:
     result = capture(AsksForTensors(), [ExampleInput((torch.rand(IMAGE),))], twin=AsksForTensors)
     assert kinds(result.graph) == ["Input", "Activation", "Output"]
+
+
+class Scores(NamedTuple):
+    main: torch.Tensor
+    side: torch.Tensor
+
+
+@pytest.mark.parametrize(
+    "packed", [lambda a, b: Scores(a, b), lambda a, b: {"a": a, "b": [b]}, lambda a, b: (a, (b, None))]
+)
+def test_containers_returned(packed: Callable[[torch.Tensor, torch.Tensor], Any]) -> None:
+    model = Lambda(lambda self, x: packed(F.relu(x), torch.sigmoid(x)))
+    for graph in (captured(model), recorded(model)):
+        assert only(graph, ops.Output).inputs == ("/relu", "/sigmoid")
+        assert kinds(graph) == ["Input", "Activation", "Activation", "Output"]
 
 
 class Optional(nn.Module):

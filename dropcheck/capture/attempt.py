@@ -13,7 +13,7 @@ import torch
 from torch import fx, nn
 from torch.utils._pytree import tree_map
 
-from dropcheck.capture import symbolic
+from dropcheck.capture import symbolic, traced
 from dropcheck.capture.calls import Call
 from dropcheck.capture.lower import lower
 from dropcheck.capture.record import Budget, ExampleInput, OverBudget, record
@@ -90,12 +90,12 @@ class _Attempt:
         self.refusal = ""
 
     def over(self, inputs: Iterable[ExampleInput]) -> Capture:
-        traced = self._trace()
+        graph = self._trace()
         tried: list[ExampleInput] = []
         collapsed: Capture | None = None
         for example in inputs:
             tried.append(example)
-            calls, how = self._run(traced, example)
+            calls, how = self._run(graph, example)
             if calls is not None:
                 result = Capture(lower(calls, self.built), how, example.spec)
                 if example.given or not _collapses(result.graph):
@@ -109,9 +109,9 @@ class _Attempt:
             calls = self._recorded(self.twin.eval(), example, Budget())
             if calls is not None:
                 return Capture(lower(calls, self.built), "record", example.spec)
-        if traced is not None and not any(example.given for example in tried):
-            symbolic.forget_shapes(traced)
-            return Capture(lower(symbolic.calls(traced, self.model), self.built), "fx", None)
+        if graph is not None and not any(example.given for example in tried):
+            traced.forget_shapes(graph)
+            return Capture(lower(traced.calls(graph, self.model), self.built), "fx", None)
         raise self._error()
 
     def _trace(self) -> fx.Graph | None:
@@ -121,23 +121,23 @@ class _Attempt:
             self.refusal = str(refused)
             return None
 
-    def _run(self, traced: fx.Graph | None, example: ExampleInput) -> tuple[list[Call] | None, How]:
+    def _run(self, graph: fx.Graph | None, example: ExampleInput) -> tuple[list[Call] | None, How]:
         """The calls of one run in training mode, and how they were found."""
         if not self.large:
             try:
-                return self._run_on(self.twin, traced, example, Budget(PATIENCE))
+                return self._run_on(self.twin, graph, example, Budget(PATIENCE))
             except OverBudget:
                 self.large = True
-        calls, how = self._run_on(self.phantom, traced, _on_meta(example), Budget())
-        return (calls, how) if calls is not None else self._run_on(self.twin, traced, example, Budget())
+        calls, how = self._run_on(self.phantom, graph, _on_meta(example), Budget())
+        return (calls, how) if calls is not None else self._run_on(self.twin, graph, example, Budget())
 
     def _run_on(
-        self, model: nn.Module, traced: fx.Graph | None, example: ExampleInput, budget: Budget
+        self, model: nn.Module, graph: fx.Graph | None, example: ExampleInput, budget: Budget
     ) -> tuple[list[Call] | None, How]:
-        if traced is not None:
+        if graph is not None:
             try:
-                symbolic.run(traced, model, example, budget)
-                return symbolic.calls(traced, model), "fx"
+                traced.run(graph, model, example, budget)
+                return traced.calls(graph, model), "fx"
             except OverBudget:
                 raise
             except Exception as error:  # noqa: BLE001 - traced code is foreign, and a recorded run may still work
