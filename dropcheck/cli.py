@@ -7,6 +7,7 @@ import shutil
 import sys
 import traceback
 from dataclasses import asdict, replace
+from functools import partial
 from io import StringIO, TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -17,7 +18,7 @@ from dropcheck import __version__, options
 from dropcheck.config import ConfigError, FailOn, Settings, load_settings
 from dropcheck.nearest import suggest
 from dropcheck.output import write_atomically
-from dropcheck.report import render
+from dropcheck.report import render, renderer
 from dropcheck.report.concise import error_line
 from dropcheck.report.wording import json_text
 from dropcheck.result import ErrorKind, Report, Status
@@ -106,7 +107,13 @@ def lint(
     from dropcheck.run import lint_targets
 
     settings = _given(load_settings(config, Path.cwd()), select, ignore, fail_on, timeout)
-    report = lint_targets(targets or ["."], settings, input=input, jobs=jobs or os.cpu_count() or 1)
+    report = lint_targets(
+        targets or ["."],
+        settings,
+        input=input,
+        jobs=jobs or os.cpu_count() or 1,
+        meanwhile=partial(renderer, format),
+    )
     _explain_gaps(report, quiet=quiet, verbose=verbose)
     text = render(
         report,

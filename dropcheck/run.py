@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from time import perf_counter
@@ -10,6 +10,7 @@ from time import perf_counter
 from dropcheck.config import Settings
 from dropcheck.job import CapturedModel, Job
 from dropcheck.result import AnalysisError, ErrorKind, Report, Status
+from dropcheck.rule import Rule
 from dropcheck.source import Target, UsageError, find_files, parse_target, scan, shown_path
 from dropcheck.worker import Worker
 
@@ -23,11 +24,18 @@ class _Item:
     error: AnalysisError | None = None
 
 
-def lint_targets(targets: Sequence[str], settings: Settings, *, input: str | None = None, jobs: int = 1) -> Report:
+def lint_targets(
+    targets: Sequence[str],
+    settings: Settings,
+    *,
+    input: str | None = None,
+    jobs: int = 1,
+    meanwhile: Callable[[], object] = lambda: None,
+) -> Report:
     """Analyses files, directories and targets such as ``nets.py:Net(depth=20)``, at most ``jobs`` at a time.
 
-    ``input`` is an input spec. What cannot be analysed is among the report's errors, wrong usage as kind ``config``.
-    Raises UsageError if ``settings`` name a rule that does not exist.
+    ``input`` is an input spec; ``meanwhile`` is called while the worker imports torch. What cannot be analysed is among
+    the report's errors, wrong usage as kind ``config``. Raises UsageError if ``settings`` names a rule that is none.
     """
     started = perf_counter()
     items: list[_Item] = []
@@ -39,14 +47,12 @@ def lint_targets(targets: Sequence[str], settings: Settings, *, input: str | Non
                 worker = stack.enter_context(Worker(timeout=settings.timeout, jobs=jobs))
 
         # Not before the worker has begun to import torch: these take their time too.
-        from dropcheck.engine import UnknownCode, conclude, enabled, examine
-        from dropcheck.rules import BUILTIN
+        import dropcheck.flow  # noqa: F401 - the rules will ask the graphs, and this brings networkx
+        from dropcheck.engine import conclude, examine
 
-        try:
-            rules = enabled(BUILTIN, settings.select, settings.ignore)
-        except UnknownCode as error:
-            raise UsageError(str(error)) from error
+        rules = _enabled(settings)
         errors = [item.error for item in items if item.error is not None]
+        meanwhile()
         asked = list(dict.fromkeys(item.job for item in items if item.job is not None))
         examined = {}
         for outcome in worker.run(asked) if worker is not None else ():
@@ -55,6 +61,16 @@ def lint_targets(targets: Sequence[str], settings: Settings, *, input: str | Non
                 examined[model.target, model.arguments] = examine(model, rules, settings.thresholds)
     files = {item.file for item in items if item.file is not None}
     return conclude(examined.values(), errors, rules, files=len(files), seconds=perf_counter() - started)
+
+
+def _enabled(settings: Settings) -> tuple[Rule, ...]:
+    from dropcheck.engine import UnknownCode, enabled
+    from dropcheck.rules import BUILTIN
+
+    try:
+        return enabled(BUILTIN, settings.select, settings.ignore)
+    except UnknownCode as error:
+        raise UsageError(str(error)) from error
 
 
 def _items(targets: Iterable[str], exclude: Iterable[str], input: str | None) -> Iterator[_Item]:

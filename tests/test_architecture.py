@@ -37,7 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "worker": {"job", "result", "wire", "worker.server"},
     "worker.server": {"worker", "worker.child", "job", "load", "result", "torch"},
     "worker.child": {"worker", "load", "result", "torch"},
-    "run": {"config", "engine", "job", "result", "rules", "source", "worker"},
+    "run": {"config", "engine", "flow", "job", "result", "rule", "rules", "source", "worker"},
     "options": {"config", "nearest", "output", "report", "source", "typer"},
     "cli": {"", "config", "nearest", "options", "output", "report", "result", "rule", "rules", "run", "source"}
     | {"rich", "typer"},

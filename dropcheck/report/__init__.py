@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 
 from dropcheck.report.view import ReadSource, View, read_file
 from dropcheck.result import Report
 
-__all__ = ["FORMATS", "ReadSource", "View", "read_file", "render"]
+__all__ = ["FORMATS", "ReadSource", "View", "read_file", "render", "renderer"]
 
 FORMATS = ("text", "concise", "json", "sarif", "github")
 """Each is a module of this package with ``render(report, view)``, imported when it is asked for."""
@@ -32,8 +33,16 @@ def render(
     Raises:
         ValueError: there is no such format; the message names those there are.
     """
+    return renderer(format)(report, View(color, width, quiet, verbose, errors, read_source))
+
+
+def renderer(format: str) -> Callable[[Report, View], str]:
+    """The function that renders one of ``FORMATS``, imported with what it needs.
+
+    Raises:
+        ValueError: there is no such format; the message names those there are.
+    """
     if format not in FORMATS:
         raise ValueError(f"unknown format {format!r}: expected one of {', '.join(FORMATS)}")
-    view = View(color, width, quiet, verbose, errors, read_source)
-    text: str = import_module(f"dropcheck.report.{format}").render(report, view)
-    return text
+    render: Callable[[Report, View], str] = import_module(f"dropcheck.report.{format}").render
+    return render
