@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dropcheck.graph import WEIGHT_LAYERS, Graph, Node
-from dropcheck.ops import Activation, Dropout, Granularity, Pool, Rearrange, Reduce, Scale
+from dropcheck.ops import Activation, Concat, Dropout, Granularity, Pool, Rearrange, Reduce, Scale
 from dropcheck.rule import Example, Finding, Rule, Severity, Subject, shown
 from dropcheck.shift import gaussian_moments
 from dropcheck.shift.closed_forms import head_noise_after_pool, head_noise_before_pool
@@ -115,9 +115,12 @@ def _variances(graph: Graph, keep_prob: float, pool: Node) -> str | None:
 
 
 def _elementwise_above(graph: Graph, node: Node) -> Iterator[Node]:
-    """What feeds ``node``, upwards, for as long as units only move, scale or go through an activation alone."""
+    """What feeds ``node``, upwards, for as long as units only move, scale or go through an activation alone.
+
+    Of several branches side by side, the first stands for all.
+    """
     above = graph.producers(node)
-    while len(above) == 1 and isinstance(above[0].op, Activation | Dropout | Rearrange | Scale):
+    while above and isinstance(above[0].op, Activation | Concat | Dropout | Rearrange | Scale):
         yield above[0]
         above = graph.producers(above[0])
 
