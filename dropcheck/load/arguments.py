@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,10 +46,11 @@ class _Guess:
     text: str
 
 
-def argument_sets(make: Callable[..., Any], call: str | None, blocks: Sequence[type[nn.Module]]) -> Iterator[Arguments]:
+def argument_sets(make: Callable[..., Any], call: str | None, classes: Sequence[type]) -> Iterator[Arguments]:
     """The arguments to call a class or function with, the likeliest first: those given, the others guessed.
 
-    ``call`` is the text of a literal call; ``blocks`` are the classes that may be handed over as building blocks.
+    ``call`` is the text of a literal call; ``classes`` are those of the same file: modules among them may be handed
+    over as building blocks, others as configurations.
 
     Raises:
         LoadError: the given arguments do not fit the signature.
@@ -63,7 +65,7 @@ def argument_sets(make: Callable[..., Any], call: str | None, blocks: Sequence[t
             bound.arguments[name] = harmless
     uses = uses_of(make.__init__ if inspect.isclass(make) else make)
     missing = [one for name, one in signature.parameters.items() if name not in bound.arguments and _required(one)]
-    guesses = {one.name: _guesses(one, uses.get(one.name, _NOTHING_KNOWN), blocks) for one in missing}
+    guesses = {one.name: _guesses(one, uses.get(one.name, _NOTHING_KNOWN), classes) for one in missing}
     unknown = [name for name, tries in guesses.items() if not tries]
     if unknown:
         raise Unknown(_reason(unknown, uses), _to_complete(call, guesses))
@@ -116,7 +118,7 @@ def _in_order(bound: inspect.BoundArguments) -> tuple[tuple[Any, ...], dict[str,
     return ordered.args, ordered.kwargs
 
 
-def _guesses(parameter: inspect.Parameter, use: Use, blocks: Sequence[type[nn.Module]]) -> list[_Guess]:
+def _guesses(parameter: inspect.Parameter, use: Use, classes: Sequence[type]) -> list[_Guess]:
     """Values to try, best first; none where any value would be arbitrary."""
     if not use.is_read:
         return [_plain(None)]
@@ -125,20 +127,20 @@ def _guesses(parameter: inspect.Parameter, use: Use, blocks: Sequence[type[nn.Mo
     if annotation is bool or shown == "bool":
         return [_plain(False)]
     if use.is_called or shown.startswith(("type", "Type", "Callable")):
-        return _callables(name, blocks)
+        return _callables(name, classes)
     if use.is_configuration and shown not in ("int", "float"):
-        return []
+        return _configurations(use, classes)
     if annotation is str or shown == "str":
         return [_plain("relu")] if tables.ACTIVATION.fullmatch(name) else []
     numbers = tables.number_for(name)
     if use.is_sequence or shown.lower().startswith(("list", "sequence", "tuple", "iterable")):
         return [_plain(list(tables.list_for(name, use.length)))]
     if tables.ACTIVATION.fullmatch(name) or tables.NORM.fullmatch(name):
-        return [*_callables(name, blocks), _plain(False)]
+        return [*_callables(name, classes), _plain(False)]
     if tables.FLAG.fullmatch(name):
         return [_plain(False)]
     if tables.ONE_BLOCK.fullmatch(name) and shown not in ("int", "float"):
-        return _callables(name, blocks)
+        return _callables(name, classes)
     if numbers is None:
         numbers = _by_use(use) or {"int": (4,), "float": (0.5,)}.get(shown, ())
     lists = [list(tables.list_for(name, 0))] if tables.COUNTS.fullmatch(name) and shown != "int" else []
@@ -149,12 +151,25 @@ def _plain(value: Any) -> _Guess:
     return _Guess(value, repr(value))
 
 
-def _callables(name: str, blocks: Sequence[type[nn.Module]]) -> list[_Guess]:
+def _configurations(use: Use, classes: Sequence[type]) -> list[_Guess]:
+    """The file's own classes that can be made without arguments and have every field that is read."""
+    fitting = []
+    for one in classes:
+        if not issubclass(one, nn.Module) and not required(one):
+            with suppress(Exception):  # whatever making it takes, it is no guess then
+                value = one()
+                if all(hasattr(value, attribute) for attribute in use.attributes):
+                    fitting.append(_Guess(value, f"{one.__name__}()"))
+    return fitting
+
+
+def _callables(name: str, classes: Sequence[type]) -> list[_Guess]:
     if tables.ACTIVATION.fullmatch(name):
         return [_Guess(nn.ReLU, "nn.ReLU")]
     if tables.NORM.fullmatch(name):
         return [_Guess(nn.BatchNorm2d, "nn.BatchNorm2d"), _Guess(nn.BatchNorm1d, "nn.BatchNorm1d")]
     if tables.BLOCK.fullmatch(name):
+        blocks = [one for one in classes if issubclass(one, nn.Module)]
         called_so = [one for one in blocks if hasattr(one, "expansion") or tables.BLOCK.fullmatch(one.__name__.lower())]
         return [_Guess(block, block.__name__) for block in called_so or blocks]
     return []

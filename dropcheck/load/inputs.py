@@ -153,7 +153,8 @@ def _with_further(model: nn.Module, first: InputSpec, further: list[inspect.Para
     for parameter in further:
         number = {"int": 1, "float": 1.0, "bool": False}.get(_annotation(parameter))
         spec = _FURTHER.get(parameter.name, first)
-        arguments.append(tensor(spec, limit) if number is None else number)
+        value = torch.full(spec.shape, first.shape[-1]) if "len" in parameter.name else tensor(spec, limit)
+        arguments.append(value if number is None else number)
         shown.append(str(spec) if number is None else repr(number))
     return ExampleInput(tuple(arguments), spec=",".join(shown))
 

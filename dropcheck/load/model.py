@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -34,10 +34,10 @@ class Live:
         return f"{self.job.label}:{symbol}"
 
     @property
-    def blocks(self) -> list[type[nn.Module]]:
-        """The nn.Module classes the file defines."""
+    def classes(self) -> list[type]:
+        """The classes the file defines."""
         values = vars(self.module).values()
-        return [one for one in values if is_model_class(one) and one.__module__ == self.module.__name__]
+        return [one for one in values if isinstance(one, type) and one.__module__ == self.module.__name__]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +71,10 @@ def analysed(live: Live, name: str, value: Any) -> Analysis:
 
 
 def _first_that_works(live: Live, target: str, name: str, make: Callable[..., Any]) -> Analysis:
-    blocks: Sequence[type[nn.Module]] = [block for block in live.blocks if block is not make]
+    others = [one for one in live.classes if one is not make]
     first: Analysis | None = None
     try:
-        for _, arguments in zip(range(MOST_BUILDS), argument_sets(make, live.job.call, blocks), strict=False):
+        for _, arguments in zip(range(MOST_BUILDS), argument_sets(make, live.job.call, others), strict=False):
             result = _with_arguments(live, target, name, make, arguments)
             if result.error is None or not arguments.assumed:
                 return result

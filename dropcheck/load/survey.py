@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -34,10 +34,11 @@ def survey(live: Live, scanned: Scan) -> Iterator[Told]:
     A class met inside an analysed model is a part of it and not analysed again. What could not be built comes last:
     only then is it known whether something analysed uses it.
     """
-    seen = _Seen(live)
+    candidates = {one.name: one for one in scanned.candidates}
+    seen = _Seen(live, candidates)
     postponed: list[tuple[Candidate, Analysis]] = []
     for candidate in scanned.candidates:
-        value = _live_object(live.module, candidate, {one.name: one for one in scanned.candidates})
+        value = _live_object(live.module, candidate, candidates)
         if value is None:
             continue
         reason = seen.reason_to_leave_out(candidate, value)
@@ -110,12 +111,12 @@ def _makes_model(
 class _Seen:
     """What the models analysed so far are made of."""
 
-    def __init__(self, live: Live) -> None:
-        self.live = live
+    def __init__(self, live: Live, candidates: Mapping[str, Candidate]) -> None:
+        self.live, self.candidates = live, candidates
         self.wholes: dict[type[nn.Module], str] = {}
         self.parts: dict[type[nn.Module], str] = {}
-        self.used: dict[str, str] = {}
         self.analysed: list[CapturedModel] = []
+        self.users: list[tuple[str, str]] = []
 
     def remember(self, candidate: Candidate, result: Analysis) -> CapturedModel:
         """Notes an analysed model; one that is the same as an earlier one is left out."""
@@ -125,8 +126,7 @@ class _Seen:
         self.wholes.setdefault(type(whole), captured.target)
         for part in parts:
             self.parts.setdefault(type(part), captured.target)
-        for name in candidate.uses:
-            self.used.setdefault(name, captured.target)
+        self.users.append((candidate.name, captured.target))
         assert captured.graph is not None
         for earlier in self.analysed:
             if earlier.graph is not None and earlier.graph.nodes == captured.graph.nodes:
@@ -136,8 +136,9 @@ class _Seen:
 
     def reason_to_leave_out(self, candidate: Candidate, value: Any) -> str | None:
         """Why a candidate needs no analysis of its own."""
-        if candidate.kind is Kind.FACTORY and candidate.name in self.used:
-            return f"part of {self.used[candidate.name]}"
+        if candidate.kind is Kind.FACTORY:
+            user = self._user(candidate.name, through=self._is_part)
+            return None if user is None else f"part of {user}"
         if candidate.kind is not Kind.CLASS:
             return None
         if value in self.parts:
@@ -150,11 +151,27 @@ class _Seen:
 
     def user_of(self, candidate: Candidate) -> str | None:
         """The analysed model that uses a candidate which could not be analysed itself, or whose class it makes."""
-        if candidate.name in self.used:
-            return f"part of {self.used[candidate.name]}"
+        user = self._user(candidate.name, through=lambda name: True)
+        if user is not None:
+            return f"part of {user}"
         made = [getattr(self.live.module, name, None) for name in candidate.returns if "." not in name]
         wholes = [self.wholes[one] for one in made if isinstance(one, type) and one in self.wholes]
         return f"makes {wholes[0]} with other arguments" if wholes else None
+
+    def _is_part(self, name: str) -> bool:
+        return getattr(self.live.module, name, None) in self.parts
+
+    def _user(self, name: str, through: Callable[[str], bool]) -> str | None:
+        """The analysed model that refers to a candidate, itself or by way of others that ``through`` accepts."""
+        for user, target in self.users:
+            pending, passed = [user], {user}
+            while pending:
+                uses = self.candidates[pending.pop()].uses
+                if name in uses:
+                    return target
+                pending += [one for one in uses - passed if through(one)]
+                passed |= uses
+        return None
 
     def left_out(self, candidate: Candidate, reason: str) -> CapturedModel:
         return CapturedModel(self.live.target(candidate.name), Status.SKIPPED, reason, by_design=True)
