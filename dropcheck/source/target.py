@@ -121,9 +121,7 @@ def parse_arguments(call: str, start: int = 0) -> tuple[tuple[Any, ...], dict[st
     named: dict[str, Any] = {}
     for keyword in tree.keywords:
         if keyword.arg is None:
-            raise UsageError(
-                f"arguments are given one by one; ** at column {_column(keyword.value, call, start)} is not"
-            )
+            raise UsageError(f"arguments are given one by one; ** at column {_column(keyword, call, start)} is not")
         if keyword.arg in named:
             raise UsageError(f"argument {keyword.arg} is given twice")
         named[keyword.arg] = _literal(keyword.value, f"argument {keyword.arg}", call, start)
@@ -159,7 +157,7 @@ def _not_literal(node: ast.expr, what: str, call: str, start: int) -> str:
     return f"{what} (column {_column(node, call, start)}): {shown} is not a Python literal{quoting}"
 
 
-def _column(node: ast.expr, call: str, start: int) -> int:
+def _column(node: ast.expr | ast.keyword, call: str, start: int) -> int:
     """Where ``node`` begins, in characters; ast counts the bytes of the line it is on."""
     if node.lineno > 1:
         return start + len("\n".join(call.split("\n")[: node.lineno - 1])) + 2 + node.col_offset
