@@ -78,9 +78,9 @@ def conclude(
     files: int,
     seconds: float = 0.0,
 ) -> Report:
-    """The report of a run: findings grouped by source line, everything in an order that does not depend on timing."""
+    """The report of a run: findings grouped by source line, each error once, in an order that is always the same."""
     ordered = sorted(examined, key=lambda one: (one.model.target, one.model.arguments or ""))
-    all_errors = (*errors, *(error for one in ordered for error in one.errors))
+    all_errors = dict.fromkeys((*errors, *(error for one in ordered for error in one.errors)))
     return Report(
         findings=grouped(finding for one in ordered for finding in one.findings),
         models=tuple(one.model for one in ordered),

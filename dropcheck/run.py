@@ -55,9 +55,12 @@ def lint_targets(
         meanwhile()
         asked = list(dict.fromkeys(item.job for item in items if item.job is not None))
         examined = {}
-        for outcome in worker.run(asked) if worker is not None else ():
+        outcomes = worker.run(asked) if worker is not None else ()
+        for job, outcome in zip(asked, outcomes, strict=True):
             errors += outcome.errors
-            for model in _with_failures(outcome.models, asked):
+            for captured in outcome.models:
+                model, gap = _as_asked(captured, job)
+                errors += gap
                 examined[model.target, model.arguments] = examine(model, rules, settings.thresholds)
     files = {item.file for item in items if item.file is not None}
     return conclude(examined.values(), errors, rules, files=len(files), seconds=perf_counter() - started)
@@ -101,9 +104,9 @@ def _usage_error(text: str, error: UsageError) -> AnalysisError:
     return AnalysisError(text, ErrorKind.CONFIG, message, hint)
 
 
-def _with_failures(models: Iterable[CapturedModel], asked: Iterable[Job]) -> Iterator[CapturedModel]:
-    """The models, those skipped although their symbol was asked for turned into failures."""
-    wanted = {f"{job.label}:{job.symbol}" for job in asked if job.symbol is not None}
-    for model in models:
-        skipped = model.status is Status.SKIPPED and model.target in wanted
-        yield replace(model, status=Status.FAILED) if skipped else model
+def _as_asked(model: CapturedModel, job: Job) -> tuple[CapturedModel, list[AnalysisError]]:
+    """A skipped model whose very symbol was asked for is a failure, and an error says so."""
+    if model.status is not Status.SKIPPED or job.symbol is None:
+        return model, []
+    message, _, hint = (model.reason or "").partition("; ")
+    return replace(model, status=Status.FAILED), [AnalysisError(model.target, ErrorKind.CONSTRUCT, message, hint)]

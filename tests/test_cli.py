@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -279,3 +281,92 @@ def test_colour_is_for_terminals_or_on_request(dropcheck: Dropcheck, monkeypatch
     assert "\x1b[" not in dropcheck("lint", "--color", "never").out
     monkeypatch.setenv("NO_COLOR", "1")
     assert "\x1b[" not in dropcheck("lint").out
+
+
+FAULTY = {
+    "absent_import": "import no_such_library\nfrom torch import nn\n\nnet = nn.Linear(2, 2)\n",
+    "exits": "import sys\nfrom torch import nn\n\nnet = nn.Linear(2, 2)\nsys.exit(7)\n",
+    "raises": """\
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        raise ValueError("depth is odd")
+
+    def forward(self, x):
+        return x
+""",
+    "needs": """\
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.layer = nn.Linear(config.width, 2)
+
+    def forward(self, x):
+        return self.layer(x)
+""",
+}
+
+
+def test_every_bad_file_is_named_and_the_others_are_still_reported(dropcheck: Dropcheck) -> None:
+    written(**FAULTY, plain=PLAIN, good=f"print('said by the linted file')\n{HARMFUL}")
+    Path("old").mkdir()
+    Path("old/nets.py").write_text(FAULTY["raises"], encoding="utf-8")
+    Path("dropcheck.toml").write_text('exclude = ["old/"]\n', encoding="utf-8")
+    targets = ["good.py:Nett", "good.py:Net(depth=20)", "good.py:Net(width=4)", "needs.py:Net"]
+    answer = dropcheck("lint", "--format", "json", "--jobs", "2", ".", *targets)
+    assert answer.code == 2
+    report = json.loads(answer.out)
+    assert [(error["path"], error["kind"]) for error in report["errors"]] == [
+        ("absent_import.py", "import"),
+        ("exits.py", "import"),
+        ("good.py:Net", "config"),
+        ("good.py:Nett", "config"),
+        ("needs.py:Net", "construct"),
+        ("raises.py:Net", "construct"),
+    ]
+    assert "Traceback" not in answer.err
+    said = [line for line in answer.complaints if line != "said by the linted file"]
+    for line, error in zip(said, report["errors"], strict=True):
+        assert line == f"{error['path']}: {error['kind']} error: {error['message']} ({error['hint']})"
+    assert len(said) < len(answer.complaints)
+    assert [(found["code"], found["occurrences"]) for found in report["findings"]] == [("DC101", 2), ("DC110", 2)]
+    assert [model["arguments"] for model in report["models"] if model["status"] == "analysed"] == ["", "width=4"]
+    assert report["summary"]["files"] == 6
+
+
+def test_an_input_that_does_not_fit_is_a_gap_and_its_traceback_is_for_verbose(dropcheck: Dropcheck) -> None:
+    written(good=HARMFUL)
+    answer = dropcheck("lint", "good.py", "--input", "2x3x9", "--verbose")
+    assert answer.code == 3
+    assert "good.py:Net: capture error: with --input 2x3x9 forward raised RuntimeError" in answer.err
+    assert "Traceback" in answer.err
+
+
+def test_interrupting_ends_it_at_once_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(
+        "import time\nfrom torch import nn\n\nprint('importing', flush=True)\ntime.sleep(60)\nnet = nn.Linear(2, 2)\n",
+        encoding="utf-8",
+    )
+    command = [sys.executable, "-m", "dropcheck", "lint", "slow.py"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # A session of its own stands for the terminal: Ctrl-C there reaches every process of the group.
+    with subprocess.Popen(command, cwd=tmp_path, start_new_session=True, **pipes) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "importing\n"
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.communicate(timeout=10) == ("", "dropcheck: interrupted\n")
+    assert process.returncode == 130
+
+
+def test_a_reader_that_has_seen_enough_is_no_fault() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "dropcheck", "explain", "DC101"]
+    with open(writing, "wb") as nobody:
+        done = subprocess.run(command, stdout=nobody, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -216,8 +216,9 @@ def test_the_report_does_not_depend_on_the_order_of_the_answers() -> None:
     rules = (Marks(),)
     examined = [examine(model, rules, Thresholds()) for model in models]
     report = conclude(examined, errors, rules, files=2)
-    assert report == conclude(reversed(examined), reversed(errors), rules, files=2)
+    assert report == conclude(reversed(examined), reversed(errors * 2), rules, files=2)
     assert [model.target for model in report.models] == ["nets.py:A", "nets.py:B", "nets.py:C"]
     assert [(one.model, one.occurrences) for one in report.findings] == [("nets.py:A", 3)]
     assert [info.code for info in report.rules] == ["DC900"]
+    assert [error.path for error in report.errors] == ["a.py", "b.py"]
     assert report.files == 2
