@@ -120,8 +120,6 @@ def _in_order(bound: inspect.BoundArguments) -> tuple[tuple[Any, ...], dict[str,
 
 def _guesses(parameter: inspect.Parameter, use: Use, classes: Sequence[type]) -> list[_Guess]:
     """Values to try, best first; none where any value would be arbitrary."""
-    if not use.is_read:
-        return [_plain(None)]
     name, annotation = parameter.name, parameter.annotation
     shown = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
     if annotation is bool or shown == "bool":
@@ -144,7 +142,8 @@ def _guesses(parameter: inspect.Parameter, use: Use, classes: Sequence[type]) ->
     if numbers is None:
         numbers = _by_use(use) or {"int": (4,), "float": (0.5,)}.get(shown, ())
     lists = [list(tables.list_for(name, 0))] if tables.COUNTS.fullmatch(name) and shown != "int" else []
-    return [_plain(value) for value in (*numbers, *lists)]
+    known = [_plain(value) for value in (*numbers, *lists)]
+    return known if known or use.is_read else [_plain(None)]
 
 
 def _plain(value: Any) -> _Guess:

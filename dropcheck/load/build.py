@@ -87,7 +87,7 @@ def _constructed(make: Callable[[], Any], what: str) -> nn.Module:
     with initialisation_skipped():
         model = make()
     if not isinstance(model, nn.Module):
-        raise TypeError(f"{what} gives a {type(model).__name__}, not an nn.Module")
+        raise TypeError(f"expected an nn.Module, got {type(model).__name__}")
     return model
 
 

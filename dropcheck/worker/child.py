@@ -30,9 +30,6 @@ def run_child(request: Request, pipe: int) -> NoReturn:
     try:
         _detach()
         run_job(request, tell)
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError, ValueError):
-                stream.flush()
         os._exit(0)  # not by way of exit handlers: they are foreign code too
     except BaseException:  # noqa: BLE001 - nothing may return from here into the code of the parent
         traceback.print_exc()
@@ -58,6 +55,9 @@ def run_job(request: Request, tell: Callable[[bytes], object]) -> None:
                     tell(line("model", told))
     except Exception as error:  # noqa: BLE001 - a fault of ours must not look like one of the file
         tell(line("error", _internal(request.job.label, error)))
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()  # the end is the end: what is still in the buffers then is lost
     tell(line("end"))
 
 

@@ -34,7 +34,7 @@ class Worker:
     """
 
     def __init__(self, timeout: float, jobs: int = 1, *, fork: bool = hasattr(os, "fork")) -> None:
-        self._timeout, self._jobs, self._fork = timeout, max(1, jobs), fork
+        self.timeout, self._jobs, self._fork = timeout, max(1, jobs), fork
         self._process: _Process | None = _Process() if fork else None
 
     def __enter__(self) -> Worker:
@@ -52,7 +52,7 @@ class Worker:
     def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
         """The outcome of each job, in the order of the jobs. Whatever foreign code does, it is an outcome."""
         if not self._fork:
-            yield from (_alone(Request(number, self._timeout, job)) for number, job in enumerate(jobs))
+            yield from (_alone(Request(number, self.timeout, job)) for number, job in enumerate(jobs))
             return
         waiting = deque(enumerate(jobs))
         running: dict[int, _Answer] = {}
@@ -62,7 +62,7 @@ class Worker:
                 while waiting and len(running) < self._jobs:
                     index, job = waiting.popleft()
                     running[index] = _Answer(job)
-                    self._ready().send(line("job", Request(index, self._timeout, job)))
+                    self._ready().send(line("job", Request(index, self.timeout, job)))
                 finished.update(self._step(running))
             yield finished.pop(number)
 
@@ -163,6 +163,7 @@ class _Process:
     def close(self) -> None:
         with suppress(BrokenPipeError):
             _pipe(self._process.stdin).close()
+        self._process.terminate()  # it may be busy importing torch
         self._exit_code()
         _pipe(self._process.stdout).close()
 

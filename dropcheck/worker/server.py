@@ -41,8 +41,10 @@ def main() -> None:
             run_job(parsed(Request, requests.readline().partition(b" ")[2]), answers.write)
         return
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    _Server(requests.fileno(), answers).serve()
-    os._exit(0)  # taking torch down in good order takes a while
+    try:
+        _Server(requests.fileno(), answers).serve()
+    finally:
+        os._exit(0)  # taking torch down in good order takes a while
 
 
 def _private_pipes() -> tuple[BinaryIO, BinaryIO]:

@@ -1,0 +1,524 @@
+"""From a file to captured models: what is imported and how, what is built with which arguments, on which input."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from dropcheck.job import CapturedModel, Job, Outcome
+from dropcheck.load.arguments import Unknown, argument_sets
+from dropcheck.load.build import build, filled
+from dropcheck.load.failure import LoadError
+from dropcheck.result import ErrorKind, Status
+from dropcheck.source import parse_target
+from dropcheck.worker import Worker
+
+HEAD = "import os, sys\nimport torch\nfrom torch import nn\nimport torch.nn.functional as F\n"
+LAYERS = "nn.Linear(4, 8), nn.Dropout(), nn.BatchNorm1d(8)"
+
+
+@pytest.fixture(scope="module")
+def worker() -> Iterator[Worker]:
+    with Worker(timeout=60.0) as one:
+        yield one
+
+
+Load = Callable[..., Outcome]
+
+
+@pytest.fixture
+def load(worker: Worker, tmp_path: Path) -> Load:
+    """Writes a file and gives what the worker makes of it, or of a symbol in it."""
+
+    def run(source: str, target: str = "", *, file: str = "nets.py", input: str | None = None) -> Outcome:
+        path = tmp_path / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(HEAD + textwrap.dedent(source))
+        parsed = parse_target(f"{path}:{target}" if target else str(path))
+        job = Job("nets.py", path=str(path), symbol=parsed.symbol, call=parsed.call, input=input)
+        (outcome,) = worker.run([job])
+        return outcome
+
+    return run
+
+
+def summary(outcome: Outcome) -> dict[str, str]:
+    """Symbol → how it went: the input it was captured on, or why it was not."""
+    assert outcome.errors == ()
+    return {model.target.removeprefix("nets.py:"): told(model) for model in outcome.models}
+
+
+def told(model: CapturedModel) -> str:
+    if model.status is Status.ANALYSED:
+        return f"({model.arguments}) {model.input}"
+    return ("by design: " if model.by_design else "") + str(model.reason)
+
+
+def test_the_models_of_a_file(load: Load) -> None:
+    outcome = load(
+        f"""
+        class Base(nn.Module):
+            def helper(self): return 1
+        class Part(nn.Sequential):
+            def __init__(self, width): super().__init__({LAYERS})
+        class Net(Base):
+            def __init__(self, width):
+                super().__init__()
+                self.part = Part(width)
+            def forward(self, x): return self.part(x)
+        class Alone(nn.Module):
+            def __init__(self, p=0.5):
+                super().__init__()
+                self.layers = nn.Sequential(nn.Linear(6, 3), nn.Dropout(p))
+            def forward(self, x): return self.layers(x)
+        def layer(width): return nn.Linear(4, width)
+        def small() -> Net: return Net(8)
+        def train(net, data): return net
+        alone = Alone()
+        other = Alone(0.25)
+        loss = nn.CrossEntropyLoss()
+        if __name__ == "__main__":
+            raise SystemExit("must not run")
+        """
+    )
+    assert summary(outcome) == {
+        "alone": "(None) 2x6",
+        "other": "(None) 2x6",
+        "small": "() 2x4",
+        "Net": "by design: built by nets.py:small",
+        "Part": "by design: part of nets.py:small",
+        "Base": "by design: it defines no forward: a base for other classes",
+        "Alone": "by design: the same network as nets.py:alone",
+    }
+
+
+def test_a_part_that_cannot_stand_alone_is_no_failure(load: Load) -> None:
+    outcome = load(
+        """
+        class Gate(nn.Module):
+            def __init__(self, recipe):
+                super().__init__()
+                self.layer = nn.Linear(recipe.width, recipe.width)
+            def forward(self, x): return self.layer(x)
+        class Net(nn.Sequential):
+            def __init__(self, recipe=None):
+                super().__init__(nn.Linear(4, 4) if recipe is None else Gate(recipe))
+        def build(config):
+            return Net(config.recipe)
+        """
+    )
+    assert summary(outcome) == {
+        "Net": "() 2x4",
+        "Gate": "by design: part of nets.py:Net",
+        "build": "by design: makes nets.py:Net with other arguments",
+    }
+
+
+def test_nothing_is_downloaded(load: Load) -> None:
+    outcome = load(
+        """
+        def net(pretrained=True, weights="IMAGENET1K"):
+            assert not pretrained and weights is None
+            return nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+        """
+    )
+    assert summary(outcome) == {"net": "(pretrained=False, weights=None) 2x4"}
+
+
+@pytest.mark.parametrize(
+    ("file", "neighbour"),
+    [("zoo/nets.py", "zoo/base.py"), ("zoo/deep/nets.py", "zoo/base.py"), ("my-zoo.v2/nets.py", "my-zoo.v2/base.py")],
+)
+@pytest.mark.parametrize("declared", [True, False])
+def test_relative_imports_work_with_and_without_init_files(
+    load: Load, tmp_path: Path, file: str, neighbour: str, declared: bool
+) -> None:
+    (tmp_path / neighbour).parent.mkdir(exist_ok=True)
+    (tmp_path / neighbour).write_text("WIDTH = 7\n")
+    if declared and "." not in neighbour.partition("/")[0]:
+        for parent in Path(file).parents[:-1]:
+            (tmp_path / parent).mkdir(exist_ok=True)
+            (tmp_path / parent / "__init__.py").touch()
+    dots = "." * file.count("/")
+    outcome = load(
+        f"""
+        from {dots}base import WIDTH
+        class Net(nn.Sequential):
+            def __init__(self): super().__init__(nn.Linear(WIDTH, 2), nn.ReLU())
+        """,
+        file=file,
+    )
+    assert summary(outcome) == {"Net": "() 2x7"}
+
+
+def test_neighbours_and_the_working_directory_are_importable(
+    load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts" / "sizes.py").write_text("WIDTH = 5\n")
+    outcome = load(
+        """
+        from sizes import WIDTH
+        assert sys.argv == [__file__]
+        assert sys.stdin.read() == ""
+        assert __name__ == "linted_random"
+        class Net(nn.Sequential):
+            def __init__(self): super().__init__(nn.Linear(WIDTH, 2), nn.ReLU())
+        """,
+        file="scripts/random.py",
+    )
+    assert summary(outcome) == {"Net": "() 2x5"}
+
+
+def test_a_package_that_fails_does_not_stand_in_the_way_of_a_file_that_does_not_need_it(
+    load: Load, tmp_path: Path
+) -> None:
+    (tmp_path / "zoo").mkdir()
+    (tmp_path / "zoo" / "__init__.py").write_text("import not_installed\n")
+    assert summary(load(f"net = nn.Sequential({LAYERS})", file="zoo/nets.py")) == {"net": "(None) 2x4"}
+    (error,) = load(f"from . import base\nnet = nn.Sequential({LAYERS})", file="zoo/nets.py").errors
+    assert (error.path, error.kind) == ("nets.py", ErrorKind.IMPORT)
+    assert (
+        error.message
+        == "importing it failed: ModuleNotFoundError: No module named 'not_installed' (__init__.py, line 1)"
+    )
+
+
+def test_installed_modules_are_targets_too(worker: Worker) -> None:
+    good, bad = worker.run(
+        [
+            Job("torch.nn", module="torch.nn", symbol="Linear", call="3, 4"),
+            Job("torch.nope", module="torch.nope", symbol="Net"),
+        ]
+    )
+    assert [(model.target, model.arguments, model.input) for model in good.models] == [
+        ("torch.nn:Linear", "3, 4", "2x3")
+    ]
+    assert [(error.kind, error.message) for error in bad.errors] == [
+        (ErrorKind.IMPORT, "there is no module named 'torch.nope'")
+    ]
+
+
+ZOO = f"""
+class Net(nn.Module):
+    def __init__(self, depth, p=0.5):
+        super().__init__()
+        if depth % 2: raise ValueError("depth must be even\\nreally")
+        self.layers = nn.Sequential({LAYERS})
+    def forward(self, x): return self.layers(x)
+    class Inner(nn.Sequential):
+        def __init__(self): super().__init__({LAYERS})
+class Config: width = 3
+def number(): return 3
+net = Net(2)
+"""
+
+
+@pytest.mark.parametrize(
+    ("target", "kind", "message", "hint"),
+    [
+        ("Nett", ErrorKind.CONFIG, "nets.py has no 'Nett'", "did you mean Net or net?"),
+        ("Net.Outer", ErrorKind.CONFIG, "nets.py has no 'Net.Outer'", "did you mean Net"),
+        ("zzz", ErrorKind.CONFIG, "nets.py has no 'zzz'", "choose from Net, number, net"),
+        ("Config", ErrorKind.CONFIG, "Config is a class, no model", "name an nn.Module class"),
+        ("os", ErrorKind.CONFIG, "os is a module, no model", "name an nn.Module class"),
+        ("net(3)", ErrorKind.CONFIG, "net is an instance, not a class or function: it takes no arguments", "name it"),
+        ("Net(2, width=3)", ErrorKind.CONFIG, "wrong arguments (2, width=3): got an unexpected", "it takes (depth, p)"),
+        (
+            "Net(3)",
+            ErrorKind.CONSTRUCT,
+            "constructing Net failed: ValueError: depth must be even (nets.py, line 9)",
+            "",
+        ),
+        (
+            "number",
+            ErrorKind.CONSTRUCT,
+            "constructing number failed: TypeError: expected an nn.Module, got int",
+            "",
+        ),
+    ],
+)
+def test_wrong_symbols_and_arguments(load: Load, target: str, kind: ErrorKind, message: str, hint: str) -> None:
+    (error,) = load(ZOO, target).errors
+    assert error.path == f"nets.py:{target.partition('(')[0]}"
+    assert error.kind is kind
+    assert error.message.startswith(message)
+    assert error.hint.startswith(hint)
+
+
+def test_named_symbols(load: Load) -> None:
+    assert summary(load(ZOO, "Net(4, p=0.25)")) == {"Net": "(4, p=0.25) 2x4"}
+    assert summary(load(ZOO, "Net(p=0.25)")) == {"Net": "(p=0.25, depth=2) 2x4"}
+    assert summary(load(ZOO, "Net.Inner")) == {"Net.Inner": "() 2x4"}
+    assert summary(load(ZOO, "net", input="5x4")) == {"net": "(None) 5x4"}
+
+
+@pytest.mark.parametrize(
+    ("input", "message"),
+    [
+        ("2x5", "with --input 2x5 forward raised RuntimeError"),
+        ("2x4,2x4", "--input gives 2 inputs, forward takes (x): too many positional arguments"),
+    ],
+)
+def test_inputs_that_do_not_fit(load: Load, input: str, message: str) -> None:
+    outcome = load(ZOO, "net", input=input)
+    (error,), (model,) = outcome.errors, outcome.models
+    assert (error.path, error.kind) == ("nets.py:net", ErrorKind.CAPTURE)
+    assert error.message.startswith(message)
+    assert (model.status, model.reason) == (Status.FAILED, error.message)
+
+
+def test_what_cannot_be_guessed_is_skipped_with_the_line_to_write(load: Load) -> None:
+    outcome = load(
+        """
+        class Net(nn.Module):
+            def __init__(self, config, width):
+                super().__init__()
+                self.layer = nn.Linear(config.width, width)
+            def forward(self, x): return self.layer(x)
+        """
+    )
+    (model,) = outcome.models
+    assert (model.status, model.by_design, outcome.errors) == (Status.SKIPPED, False, ())
+    assert model.reason == (
+        "no value is known for argument config (it reads config.width); write them: "
+        "dropcheck lint 'nets.py:Net(config=..., width=16)', or a function without arguments that returns it"
+    )
+
+
+def test_what_fails_with_guessed_arguments_is_skipped_not_failed(load: Load) -> None:
+    source = """
+        class Net(nn.Module):
+            def __init__(self, depth):
+                super().__init__()
+                if depth < 1000: raise ValueError("too shallow")
+            def forward(self, x): return x
+        """
+    outcome = load(source)
+    assert [model.status for model in outcome.models] == [Status.SKIPPED]
+    assert outcome.models[0].reason == (
+        "constructing Net failed: ValueError: too shallow (nets.py, line 9) with the guessed arguments depth=2; "
+        "give them: dropcheck lint 'nets.py:Net(depth=2)', or a function without arguments that returns it"
+    )
+
+
+def test_inputs_are_inferred_from_the_first_layer(load: Load) -> None:
+    def module(name: str, layers: str, forward: str = "(self, x): return self.layers(x)") -> str:
+        return (
+            f"class {name}(nn.Module):\n"
+            f"    def __init__(self, seq_len=12):\n        super().__init__()\n        self.layers = {layers}\n"
+            f"    def forward{forward}\n"
+        )
+
+    flat = "(self, x): return self.layers(torch.flatten(x, 1) if x.dim() == 4 else x.size(99))"
+    source = (
+        module("Image", "nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))")
+        + module("Digits", "nn.Sequential(nn.Conv2d(1, 4, 5), nn.Flatten(), nn.Linear(4 * 24 * 24, 2))")
+        + module("Larger", "nn.Sequential(nn.Conv2d(3, 4, 8, 8), nn.Flatten(), nn.Linear(4 * 28 * 28, 2))")
+        + module("Wave", "nn.Sequential(nn.Conv1d(2, 4, 3), nn.BatchNorm1d(4))")
+        + module("Volume", "nn.Sequential(nn.Conv3d(1, 4, 3), nn.BatchNorm3d(4))")
+        + module("Words", "nn.Sequential(nn.Embedding(20, 8), nn.Linear(8, 2))")
+        + module("Steps", "nn.GRU(6, 4, batch_first=True)")
+        + module("Flat", "nn.Sequential(nn.Linear(784, 4), nn.ReLU())", flat)
+        + module("Pair", "nn.Sequential(nn.Linear(5, 4))", "(self, x, y): return self.layers(x) + self.layers(y)")
+        + module("Masked", "nn.Linear(5, 4)", "(self, x, mask, t: int): return self.layers(x) * mask.sum() * t")
+        + module("Double", "nn.Linear(5, 4).double()")
+    )
+    assert summary(load(source)) == {
+        "Image": "() 2x3x32x32",
+        "Digits": "() 2x1x28x28",
+        "Larger": "() 2x3x224x224",
+        "Wave": "() 2x2x12",
+        "Volume": "() 2x1x16x16x16",
+        "Words": "() 2x12:int64",
+        "Steps": "() 2x12x6",
+        "Flat": "() 2x1x28x28",
+        "Pair": "() 2x5,2x5",
+        "Masked": "() 2x5,2x16:bool,1",
+        "Double": "() 2x5:float64",
+    }
+
+
+def test_inputs_that_models_declare_come_first(load: Load) -> None:
+    layers = "super().__init__(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))"
+    outcome = load(
+        f"""
+        class Lightning(nn.Sequential):
+            def __init__(self):
+                {layers}
+                self.example_input_array = torch.zeros(4, 3, 17, 17)
+        class Timm(nn.Sequential):
+            default_cfg = dict(input_size=(3, 40, 40))
+            def __init__(self): {layers}; self.name = "another"; self.extra = nn.ReLU()
+        """
+    )
+    assert summary(outcome) == {"Lightning": "() 4x3x17x17", "Timm": "() 2x3x40x40"}
+
+
+class _Block(nn.Module):
+    expansion = 1
+
+
+class _Settings:
+    width = 8
+
+
+def texts(make: Callable[..., Any], call: str | None = None) -> list[str]:
+    return [arguments.text for arguments in argument_sets(make, call, [_Block, _Settings])]
+
+
+def test_arguments_are_guessed_from_names_annotations_and_use() -> None:
+    def vision(in_channels, num_classes, kernel_size, stride, dropout, norm_layer, act, bias: bool):  # type: ignore
+        return norm_layer, act
+
+    def resnet(block, layers, groups):  # type: ignore
+        return [block(count) for count in layers], layers[3], groups
+
+    def text(vocab_size, d_model, nhead, num_layers, max_len): ...  # type: ignore
+
+    def used(a, b, c, d):  # type: ignore
+        return nn.Conv2d(a, 8, 3), nn.Dropout(b), [nn.Linear(w, w) for w in c], d * 2
+
+    def configured(cfg):  # type: ignore
+        return nn.Linear(cfg.width, cfg.width)
+
+    def unread(anything): ...  # type: ignore
+
+    assert texts(vision)[0] == (
+        "in_channels=3, num_classes=10, kernel_size=3, stride=1, dropout=0.5, norm_layer=nn.BatchNorm2d, "
+        "act=nn.ReLU, bias=False"
+    )
+    assert texts(vision)[1].startswith("in_channels=16, ")
+    assert texts(resnet) == ["block=_Block, layers=[2, 2, 2, 2], groups=1"]
+    assert texts(used)[0] == "a=16, b=0.5, c=[16, 32], d=16"
+    assert texts(configured) == ["cfg=_Settings()"]
+    assert texts(unread) == ["anything=None"]
+    assert texts(text)[0] == "vocab_size=100, d_model=64, nhead=4, num_layers=2, max_len=16"
+    assert texts(nn.Embedding)[0] == "num_embeddings=100, embedding_dim=64"
+    assert texts(nn.Linear, "out_features=3") == ["out_features=3, in_features=64", "out_features=3, in_features=16"]
+
+
+def test_given_arguments_are_never_overruled() -> None:
+    (given,) = argument_sets(nn.Conv2d, "3, 8, kernel_size=(1, 2)", [])
+    assert (given.args[:3], given.assumed, given.text) == ((3, 8, (1, 2)), (), "3, 8, kernel_size=(1, 2)")
+    with pytest.raises(LoadError, match="multiple values for argument 'in_channels'"):
+        list(argument_sets(nn.Conv2d, "3, in_channels=3", []))
+
+
+def test_arguments_that_would_be_arbitrary_are_not_guessed() -> None:
+    def net(mode: str, in_channels: int):  # type: ignore
+        return mode, in_channels
+
+    with pytest.raises(Unknown, match="no value is known for argument mode") as caught:
+        list(argument_sets(net, None, []))
+    assert caught.value.call == "mode=..., in_channels=3"
+
+
+def test_large_tensors_get_no_memory_and_small_ones_keep_their_values() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.wide = nn.Linear(200_000, 200_000)
+            self.table = nn.Parameter(torch.randn(300_000, 1000))
+            self.rates = [rate.item() for rate in torch.linspace(0, 0.5, 3)]
+            self.register_buffer("mask", torch.tril(torch.ones(4, 4)))
+            nn.init.orthogonal_(self.wide.weight)
+            self.wide.weight.data.normal_(0, 0.02)
+            with torch.no_grad():
+                self.wide.bias[0] = 1.0
+            self.half()
+
+    model = build(Net, "Net").model
+    assert model.wide.weight.is_meta
+    assert model.table.is_meta
+    assert model.rates == [0.0, 0.25, 0.5]
+    assert model.mask.sum() == 10
+
+
+def test_constructors_that_look_at_their_weights_get_real_ones() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.utils.parametrizations.spectral_norm(nn.Linear(4, 4))
+            self.empty = bool(torch.empty(3).isfinite().all() * 0)
+
+    model = build(Net, "Net").model
+    assert not any(parameter.is_meta for parameter in model.parameters())
+
+
+def test_the_twin_has_the_same_tame_values_every_time() -> None:
+    def make() -> nn.Module:
+        return nn.Sequential(nn.Linear(9, 4), nn.BatchNorm1d(4), nn.Embedding(5, 3), nn.MultiheadAttention(4, 2))
+
+    built = build(make, "make")
+    first, second = built.twin().state_dict(), built.twin().state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert all(value.isfinite().all() for value in first.values())
+    assert first["0.weight"].abs().max() <= 1 / 3
+    assert first["0.weight"].unique().numel() > 30
+    assert (first["1.weight"] == 1).all()
+    assert (first["0.bias"] == 0).all()
+
+
+def test_infinite_buffers_stay_and_nan_goes() -> None:
+    model = nn.Module()
+    model.register_buffer("mask", torch.tensor([0.0, float("-inf"), float("nan")]))
+    assert filled(model).mask.tolist() == [0.0, float("-inf"), 0.0]
+
+
+def test_torch_is_left_as_it_was() -> None:
+    original = nn.init.normal_, nn.Module.__init__
+    with pytest.raises(LoadError, match="constructing it failed: KeyError: 'x'"):
+        build(lambda: {}["x"], "it")
+    assert (nn.init.normal_, nn.Module.__init__) == original
+    assert torch.empty(2).device.type == "cpu"
+
+
+def test_a_model_of_billions_of_parameters_is_captured_without_its_memory(load: Load) -> None:
+    outcome = load(
+        """
+        import resource
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.layers = nn.Sequential(*(nn.Linear(20_000, 20_000) for _ in range(4)), nn.BatchNorm1d(20_000))
+                self.apply(self.initialise)
+            def initialise(self, layer):
+                if isinstance(layer, nn.Linear): layer.weight.data.normal_(0.0, 0.02)
+            def forward(self, x):
+                assert sum(p.numel() for p in self.parameters()) > 1_500_000_000
+                peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes, on macOS bytes
+                assert peak < 2_000_000 * (1024 if sys.platform == "darwin" else 1)
+                return self.layers(x)
+        """
+    )
+    assert summary(outcome) == {"Net": "() 2x20000"}
+
+
+def test_ordinary_models_do_without_slow_imports(load: Load) -> None:
+    outcome = load(
+        """
+        class Net(nn.Module):
+            def __init__(self, d=32):
+                super().__init__()
+                self.patch = nn.Conv2d(3, d, 8, 8)
+                self.position = nn.Parameter(torch.zeros(1, 16, d))
+                self.layers = nn.ModuleList(nn.TransformerEncoderLayer(d, 4, batch_first=True) for _ in range(2))
+                self.norm = nn.BatchNorm1d(d)
+                nn.init.trunc_normal_(self.position, std=0.02)
+                for p in self.parameters():
+                    if p.dim() > 1: nn.init.xavier_uniform_(p)
+            def forward(self, x):
+                assert not {"sympy", "torch._dynamo", "numpy.random"} & set(sys.modules)
+                x = self.patch(x).flatten(2).transpose(1, 2) + self.position
+                for layer in self.layers: x = layer(x)
+                return self.norm(x.mean(1))
+        """
+    )
+    assert summary(outcome) == {"Net": "() 2x3x32x32"}
