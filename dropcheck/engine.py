@@ -55,7 +55,7 @@ def examine(captured: CapturedModel, rules: Iterable[Rule], thresholds: Threshol
     if captured.graph is None:
         return Examined(_header(captured))
     try:
-        shifts = predict(captured.graph)
+        shifts = captured.shifts or predict(captured.graph)
     except Exception as error:  # noqa: BLE001 - reported, with its traceback, as an error of ours
         broken = _internal(captured.target, "the prediction of its shifts", error, "leave this model out until then")
         return Examined(replace(_header(captured), status=Status.FAILED, reason=broken.message), errors=(broken,))

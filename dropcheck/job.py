@@ -7,6 +7,7 @@ from typing import Literal
 
 from dropcheck.graph import Graph
 from dropcheck.result import AnalysisError, Status
+from dropcheck.shift import Shifts
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +16,8 @@ class Job:
 
     Exactly one of ``path`` (a .py file, absolute) and ``module`` (dotted name) is set. Without ``symbol`` every model
     of the file is wanted. ``call`` is the literal call's argument text without parentheses (``"depth=20, p=0.5"``),
-    ``input`` an input spec such as ``2x3x32x32``. ``label`` is how reports call the file (relative path or module).
+    ``input`` an input spec such as ``2x3x32x32``, ``weights`` the file of a trained state dict. ``label`` is how reports
+    call the file (relative path or module).
     """
 
     label: str
@@ -24,6 +26,7 @@ class Job:
     symbol: str | None = None
     call: str | None = None
     input: str | None = None
+    weights: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,9 @@ class CapturedModel:
     """One model as the worker saw it; ``graph`` is None unless ``status`` is analysed.
 
     ``target`` is ``label:Symbol``; ``arguments`` the constructor arguments used, as source text (``""`` for none).
-    ``by_design``: a model left out on purpose (a part of another analysed model), which is no failure.
+    ``shifts`` are what trained weights say, None where there are none (then the prediction rests on the code alone);
+    ``remark`` says why weights that were given could not be used. ``by_design``: a model left out on purpose (a part of
+    another analysed model), which is no failure.
     """
 
     target: str
@@ -41,6 +46,8 @@ class CapturedModel:
     arguments: str | None = None
     input: str | None = None
     graph: Graph | None = None
+    shifts: Shifts | None = None
+    remark: str | None = None
     by_design: bool = False
 
 
