@@ -16,8 +16,8 @@ class Job:
 
     Exactly one of ``path`` (a .py file, absolute) and ``module`` (dotted name) is set. Without ``symbol`` every model
     of the file is wanted. ``call`` is the literal call's argument text without parentheses (``"depth=20, p=0.5"``),
-    ``input`` an input spec such as ``2x3x32x32``, ``weights`` the file of a trained state dict. ``label`` is how reports
-    call the file (relative path or module).
+    ``input`` an input spec such as ``2x3x32x32``, ``weights`` the file of a trained state dict. ``label`` is how
+    reports call the file (relative path or module).
     """
 
     label: str

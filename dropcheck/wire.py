@@ -1,8 +1,9 @@
 """Frozen dataclasses as JSON data and back: how the main process and its worker talk.
 
 A dataclass becomes an object of its fields, those at their default left out; a member of a union of dataclasses (an
-operation) becomes ``{"Weight": {...}}``; a graph becomes the list of its nodes; tuples become lists and enumerations
-their values. Decoding follows the declared types, so a new operation or field needs nothing here.
+operation) becomes ``{"Weight": {...}}``; a graph becomes the list of its nodes; tuples become lists, mappings from
+strings objects and enumerations their values. Decoding follows the declared types, so a new operation or field needs
+nothing here.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import math
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import Enum
 from functools import cache
@@ -50,6 +51,8 @@ def _writer(kind: Any) -> Callable[[Any], Data]:
         return _plain
     if kind in (tuple, list):
         return lambda values: [encode(value) for value in values]
+    if kind is dict:
+        return lambda values: {name: encode(value) for name, value in values.items()}
     if kind is Graph:
         return lambda graph: [encode(node) for node in graph.nodes]
     if is_dataclass(kind):
@@ -97,6 +100,8 @@ def _reader(hint: Any) -> Reader:
         return _optional_reader(*(member for member in members if member is not types.NoneType))
     if get_origin(hint) is tuple:
         return _tuple_reader(get_args(hint)[0])
+    if get_origin(hint) is Mapping:
+        return _mapping_reader(get_args(hint)[1])
     if get_origin(hint) is Literal:
         return _choice_reader({value: value for value in get_args(hint)})
     if hint is Graph:
@@ -132,6 +137,17 @@ def _tuple_reader(item: Any) -> Reader:
         if not isinstance(data, list):
             raise _mismatch("a list", data)
         return tuple(reader(value) for value in data)
+
+    return read
+
+
+def _mapping_reader(item: Any) -> Reader:
+    reader = _reader(item)
+
+    def read(data: Any) -> dict[str, Any]:
+        if not isinstance(data, dict):
+            raise _mismatch("an object", data)
+        return {name: reader(value) for name, value in data.items()}
 
     return read
 

@@ -12,6 +12,7 @@ from dropcheck.graph import Graph, Node, Site
 from dropcheck.job import CapturedModel, Job, Outcome
 from dropcheck.ops import BatchNorm, Dropout, Granularity, Input, Op, Weight
 from dropcheck.result import AnalysisError, ErrorKind, Status
+from dropcheck.shift import Evidence, NormShift, Shifts, Source
 from dropcheck.wire import decode, encode
 
 st.register_type_strategy(float, st.floats(allow_nan=False, allow_infinity=False))
@@ -132,3 +133,11 @@ def test_only_json_is_encoded(value: object) -> None:
 def test_batch_norm_epsilon_of_zero_is_kept() -> None:
     graph = Graph((Node("n", "n", BatchNorm("BatchNorm1d", None, epsilon=0.0)),))
     assert decode(Graph, encode(graph)).nodes == graph.nodes
+
+
+def test_predicted_shifts_survive_the_pipe() -> None:
+    shift = NormShift("bn", 0.5, (Source("drop", 1.0, 0.5),), ("odd",), (0.4, 0.6))
+    model = CapturedModel("a.py:A", Status.ANALYSED, shifts=Shifts(Evidence.WEIGHTS, {"bn": shift}))
+    assert decode(CapturedModel, json.loads(json.dumps(encode(model)))) == model
+    with pytest.raises(ValueError, match="expected an object"):
+        decode(Shifts, {"evidence": "weights", "norms": []})
