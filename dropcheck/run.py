@@ -47,12 +47,14 @@ def lint_targets(
                 worker = stack.enter_context(Worker(timeout=settings.timeout, jobs=jobs))
 
         # Not before the worker has begun to import torch: these take their time too.
-        import dropcheck.flow  # noqa: F401 - the rules will ask the graphs, and this brings networkx
         from dropcheck.engine import conclude, examine
 
         rules = _enabled(settings)
+        if worker is not None:
+            import dropcheck.flow  # noqa: F401 - the rules will ask the graphs, and this brings networkx
+
+            meanwhile()
         errors = [item.error for item in items if item.error is not None]
-        meanwhile()
         asked = list(dict.fromkeys(item.job for item in items if item.job is not None))
         examined = {}
         outcomes = worker.run(asked) if worker is not None else ()

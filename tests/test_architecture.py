@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "rules": {"graph", "ops", "rule", "shift", "shift.closed_forms"},
     "result": {"graph", "report", "rule", "shift"},
     "report": {"", "graph", "result", "rule", "shift", "rich"},
-    "job": {"graph", "result"},
+    "job": {"graph", "result", "shift"},
     "wire": {"graph", "job"},
     "nearest": set(),
     "output": set(),
