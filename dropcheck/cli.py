@@ -20,6 +20,7 @@ from dropcheck.nearest import suggest
 from dropcheck.output import write_atomically
 from dropcheck.report import render, renderer
 from dropcheck.report.concise import error_line
+from dropcheck.report.verdict import verdict
 from dropcheck.report.wording import json_text
 from dropcheck.result import ErrorKind, Report, Status
 from dropcheck.rule import Severity
@@ -114,7 +115,9 @@ def lint(
         jobs=jobs or os.cpu_count() or 1,
         meanwhile=partial(renderer, format),
     )
-    _explain_gaps(report, quiet=quiet, verbose=verbose)
+    _explain_gaps(report, verbose=verbose)
+    if not (report.models or report.errors or quiet or format == "text"):  # the text report says it itself
+        _say(f"dropcheck: {verdict(report)}")
     text = render(
         report,
         format,
@@ -198,14 +201,12 @@ def _colored(when: str, output: Path | None) -> bool:
     return output is None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
-def _explain_gaps(report: Report, *, quiet: bool, verbose: bool) -> None:
+def _explain_gaps(report: Report, *, verbose: bool) -> None:
     """What the findings do not cover, on stderr: a line for each thing that could not be analysed."""
     for error in report.errors:
         _say(error_line(error))
         if verbose and error.details:
             _say(error.details.rstrip())
-    if not (report.models or report.errors or quiet):
-        _say(f"dropcheck: no model found in {report.files} file{'' if report.files == 1 else 's'}")
 
 
 def _exit_code(report: Report, fail_on: FailOn) -> int:

@@ -139,7 +139,10 @@ def test_no_model_is_said_and_no_fault(dropcheck: Dropcheck, arguments: list[str
     written(plain=PLAIN)
     answer = dropcheck("lint", "--format", "concise", *arguments)
     assert (answer.code, answer.out) == (0, "")
-    assert answer.err == "dropcheck: no model found in 1 file\n"
+    assert answer.err.startswith("dropcheck: No models found in 1 file (")
+    text = dropcheck("lint", *arguments)
+    assert text.out.startswith("No models found in 1 file (")
+    assert text.err == ""
 
 
 def test_without_a_command_the_help_is_shown(dropcheck: Dropcheck) -> None:
