@@ -108,16 +108,10 @@ def lint(
     from dropcheck.run import lint_targets
 
     settings = _given(load_settings(config, Path.cwd()), select, ignore, fail_on, timeout)
-    report = lint_targets(
-        targets or ["."],
-        settings,
-        input=input,
-        jobs=jobs or os.cpu_count() or 1,
-        meanwhile=partial(renderer, format),
-    )
-    _explain_gaps(report, verbose=verbose)
-    if not (report.models or report.errors or quiet or format == "text"):  # the text report says it itself
-        _say(f"dropcheck: {verdict(report)}")
+    at_once = jobs or os.cpu_count() or 1
+    meanwhile = partial(renderer, format)
+    report = lint_targets(targets or ["."], settings, input=input, jobs=at_once, meanwhile=meanwhile)
+    _explain_gaps(report, verbose=verbose, verdict_wanted=not quiet and format != "text")
     text = render(
         report,
         format,
@@ -127,10 +121,7 @@ def lint(
         verbose=verbose,
         errors=False,
     )
-    if output is None:
-        _print(text)
-    else:
-        _store(output, text)
+    _deliver(text, output)
     return _exit_code(report, settings.fail_on)
 
 
@@ -201,12 +192,14 @@ def _colored(when: str, output: Path | None) -> bool:
     return output is None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
-def _explain_gaps(report: Report, *, verbose: bool) -> None:
-    """What the findings do not cover, on stderr: a line for each thing that could not be analysed."""
+def _explain_gaps(report: Report, *, verbose: bool, verdict_wanted: bool) -> None:
+    """What the findings do not cover, on stderr: a line for each thing that could not be analysed, or for no model."""
     for error in report.errors:
         _say(error_line(error))
         if verbose and error.details:
             _say(error.details.rstrip())
+    if verdict_wanted and not (report.models or report.errors):
+        _say(f"dropcheck: {verdict(report)}")
 
 
 def _exit_code(report: Report, fail_on: FailOn) -> int:
@@ -219,7 +212,10 @@ def _exit_code(report: Report, fail_on: FailOn) -> int:
     return int(any(finding.severity.rank >= Severity(fail_on).rank for finding in report.findings))
 
 
-def _store(file: Path, text: str) -> None:
+def _deliver(text: str, file: Path | None) -> None:
+    if file is None:
+        _print(text)
+        return
     try:
         write_atomically(file, text)
     except OSError as error:

@@ -57,8 +57,7 @@ def lint_targets(
         errors = [item.error for item in items if item.error is not None]
         asked = list(dict.fromkeys(item.job for item in items if item.job is not None))
         examined = {}
-        outcomes = worker.run(asked) if worker is not None else ()
-        for job, outcome in zip(asked, outcomes, strict=True):
+        for job, outcome in zip(asked, worker.run(asked) if worker is not None else (), strict=True):
             errors += outcome.errors
             for captured in outcome.models:
                 model, gap = _as_asked(captured, job)
