@@ -22,7 +22,7 @@ from dropcheck.report import render, renderer
 from dropcheck.report.concise import error_line
 from dropcheck.report.verdict import verdict
 from dropcheck.report.wording import json_text
-from dropcheck.result import ErrorKind, Report, Status
+from dropcheck.result import ErrorKind, Report
 from dropcheck.rule import Severity
 from dropcheck.source import UsageError
 
@@ -205,7 +205,7 @@ def _explain_gaps(report: Report, *, verbose: bool, verdict_wanted: bool) -> Non
 def _exit_code(report: Report, fail_on: FailOn) -> int:
     if any(error.kind is ErrorKind.CONFIG for error in report.errors):
         return 2
-    if report.errors or any(model.status is Status.FAILED for model in report.models):
+    if report.errors or report.unanalysed:
         return 3
     if fail_on is FailOn.NEVER:
         return 0
