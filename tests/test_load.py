@@ -391,7 +391,7 @@ def test_arguments_are_guessed_from_names_annotations_and_use() -> None:
     def unread(anything): ...  # type: ignore
 
     assert texts(vision)[0] == (
-        "in_channels=3, num_classes=10, kernel_size=3, stride=1, dropout=0.5, norm_layer=nn.BatchNorm2d, "
+        "in_channels=3, num_classes=10, kernel_size=3, stride=1, dropout=0.1, norm_layer=nn.BatchNorm2d, "
         "act=nn.ReLU, bias=False"
     )
     assert texts(vision)[1].startswith("in_channels=16, ")

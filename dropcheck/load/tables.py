@@ -13,7 +13,8 @@ NUMBERS: Sequence[tuple[str, tuple[float, ...]]] = (
     (r"kernel(_?sizes?)?|ks|kernel_width|filter_size", (3,)),
     (r"pool(_?sizes?)?|expansions?|expand(_?ratios?)?|mlp_ratio|ratio|scale_factor|upscale(_factor)?|factor", (2,)),
     (r"reduction(_ratio)?|squeeze(_ratio)?|patch(_?size)?|window(_?size)?|multiplier|growth|cardinality", (4,)),
-    (r".*drop.*|p|prob|probability", (0.5,)),
+    # Low on purpose: a rate nobody wrote must not be what a finding is about.
+    (r".*drop.*|p|prob|probability", (0.1,)),
     (r"eps|epsilon", (1e-5,)),
     (r"momentum", (0.1,)),
     (r"lr|learning_rate|weight_decay", (1e-3,)),
@@ -48,7 +49,7 @@ LISTS: Sequence[tuple[str, tuple[float, ...]]] = (
     (r".*(kernel|kernel_?size)s?|ks", (3, 3, 3, 3)),
     (r".*(heads)", (4, 4, 4, 4)),
     (r".*(size|shape|resolution)", (32, 32)),
-    (r".*drop.*|p|ps", (0.5, 0.5, 0.5, 0.5)),
+    (r".*drop.*|p|ps", (0.1, 0.1, 0.1, 0.1)),
     (r".*", (16, 32)),
 )
 
