@@ -70,10 +70,10 @@ MODULES: Mapping[str, Row] = {
 _RATES = ("drop_prob", "drop_rate", "p", "prob", "rate")
 
 LIBRARY_MODULES: Mapping[str, tuple[tuple[str, ...], Row]] = {
-    "DropPath": (_RATES, rows.library_dropout(Granularity.SAMPLE, _RATES)),
-    "StochasticDepth": (_RATES, rows.library_dropout(Granularity.SAMPLE, _RATES)),
-    "DropBlock2d": (_RATES, rows.library_dropout(Granularity.BLOCK, _RATES)),
-    "DropBlock2D": (_RATES, rows.library_dropout(Granularity.BLOCK, _RATES)),
+    "DropPath": (_RATES, rows.foreign_dropout(Granularity.SAMPLE, _RATES)),
+    "StochasticDepth": (_RATES, rows.foreign_dropout(Granularity.SAMPLE, _RATES)),
+    "DropBlock2d": (_RATES, rows.foreign_dropout(Granularity.BLOCK, _RATES)),
+    "DropBlock2D": (_RATES, rows.foreign_dropout(Granularity.BLOCK, _RATES)),
     "FrozenBatchNorm2d": (("running_var",), rows.frozen_batch_norm),
 }
 """Layers that many libraries define, known by class name if they have one of the attributes named beside the row."""

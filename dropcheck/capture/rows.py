@@ -160,7 +160,7 @@ def dropout(granularity: Granularity, alpha: bool = False) -> Row:
     return row
 
 
-def library_dropout(granularity: Granularity, attributes: Sequence[str]) -> Row:
+def foreign_dropout(granularity: Granularity, attributes: Sequence[str]) -> Row:
     """Another library's dropout layer: the drop rate is the first of ``attributes`` it has."""
 
     def row(call: Call) -> Op:
