@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
 from inspect import cleandoc
 from math import inf
 from typing import ClassVar
 
-from dropcheck.graph import Graph, Node, Passage, Site
-from dropcheck.ops import Dropout, Granularity
+from dropcheck.graph import Graph, Node, Site
 from dropcheck.shift import Evidence, Shifts, shift_ratio
 
 
@@ -37,14 +36,14 @@ class Thresholds:
 
     def severity(self, delta: float, at_most: Severity = Severity.ERROR) -> Severity:
         """How serious a predicted Δ ≥ 0 is."""
-        ratio = _ratio(delta)
-        reached = (
-            Severity.ERROR if ratio >= self.error else Severity.WARNING if ratio >= self.warning else Severity.INFO
+        reached = ratio(delta)
+        severity = (
+            Severity.ERROR if reached >= self.error else Severity.WARNING if reached >= self.warning else Severity.INFO
         )
-        return min(reached, at_most, key=lambda severity: severity.rank)
+        return min(severity, at_most, key=lambda one: one.rank)
 
 
-def _ratio(delta: float) -> float:
+def ratio(delta: float) -> float:
     """The shift ratio, infinite where evaluation or training has no variance at all."""
     return shift_ratio(delta) if delta > 0.0 else inf
 
@@ -78,12 +77,15 @@ class Example:
 
     ``source`` is a whole Python file (imports of torch, nn and F are put before it); ``expect`` lists every finding
     of the rule, each as ``"LINE: SEVERITY message"``. ``input`` is an input spec such as ``2x3x32x32``.
+    ``weights``: the Δ that trained weights show at norms, by module path, all dropouts upstream having equal shares in
+    it; without any, the code alone is judged.
     """
 
     title: str
     source: str
     expect: tuple[str, ...] = ()
     input: str | None = None
+    weights: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,11 @@ class Subject:
     graph: Graph
     shifts: Shifts
     thresholds: Thresholds
+
+    def severity(self, delta: float) -> Severity:
+        """How serious a Δ is where weights decide about it: seen from the code alone, never more than a warning."""
+        prior = self.shifts.evidence is Evidence.PRIOR
+        return self.thresholds.severity(delta, at_most=Severity.WARNING if prior else Severity.ERROR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,71 +116,6 @@ class RuleInfo:
     summary: str
     documentation: str
     help: str
-
-
-@dataclass(frozen=True, slots=True)
-class Encounter:
-    """The worst norm that the noise of one dropout meets.
-
-    Attributes:
-        delta: Δ = Var_test / Var_train at the norm if this were the only dropout.
-        passage: what the noise passes on its way.
-        others: how many more norms it meets in the same way.
-    """
-
-    dropout: Node
-    drop: Dropout
-    norm: Node
-    delta: float
-    passage: Passage
-    others: int
-
-    @property
-    def noise(self) -> str:
-        """``Dropout(0.50)``"""
-        return shown(self.drop)
-
-    @property
-    def target(self) -> str:
-        """``batch norm 'bn2' (and 3 more)``"""
-        return f"batch norm {self.norm.path!r}" + (f" (and {self.others} more)" if self.others else "")
-
-    @property
-    def inflation(self) -> str:
-        """``its running variance will be 2.00x what evaluation sees (Δ = 0.50)``"""
-        factor = 1.0 / self.delta if self.delta > 0.0 else inf
-        return f"its running variance will be {factor:.2f}x what evaluation sees (Δ = {self.delta:.2f})"
-
-
-def encounters(subject: Subject, wanted: Callable[[Passage], bool]) -> Iterator[Encounter]:
-    """For every dropout that meets norms in the wanted way and whose Δ there is known: the worst of them.
-
-    Dropouts of whole samples (stochastic depth) and of everything (a drop rate of 1) are left to the rules about them.
-    """
-    met: dict[str, list[tuple[float, str]]] = {}
-    for shift in subject.shifts.norms.values():
-        for source in shift.sources if shift.delta is not None else ():
-            passage = subject.graph.passages(subject.graph[source.dropout]).get(shift.norm)
-            if passage is not None and wanted(passage):
-                met.setdefault(source.dropout, []).append((source.delta, shift.norm))
-    for dropout in subject.graph.of(Dropout):
-        if dropout.name not in met or not isinstance(dropout.op, Dropout):
-            continue
-        if drops_samples(dropout.op) or dropout.op.drop_rate == 1.0:
-            continue
-        delta, name = max(met[dropout.name], key=lambda one: _ratio(one[0]))
-        passage = subject.graph.passages(dropout)[name]
-        yield Encounter(dropout, dropout.op, subject.graph[name], delta, passage, len(met[dropout.name]) - 1)
-
-
-def shown(drop: Dropout) -> str:
-    """A dropout with its rate to two decimals, more if it has more: ``Dropout(0.50)``, ``DropPath(0.0333)``."""
-    rounded = f"{drop.drop_rate:.2f}"
-    return f"{drop.kind}({rounded if abs(float(rounded) - drop.drop_rate) < 1e-9 else f'{drop.drop_rate:.3g}'})"
-
-
-def drops_samples(drop: Dropout) -> bool:
-    return drop.granularity is Granularity.SAMPLE
 
 
 class Rule(ABC):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from dropcheck.encounter import encounters
 from dropcheck.graph import Passage
-from dropcheck.rule import Example, Finding, Rule, Subject, encounters
+from dropcheck.rule import Example, Finding, Rule, Subject
 
 
 class DropoutBeforeBatchNorm(Rule):
@@ -121,5 +122,5 @@ net = nn.Sequential(*[layer for _ in range(2) for layer in block(32)], nn.Linear
             direct = not subject.graph.route(met.dropout, met.norm)
             way = "feeds {} directly" if direct else "reaches {} with no weight layer between"
             severity = subject.thresholds.severity(met.delta)
-            message = f"{met.noise} {way.format(met.target)}: {met.inflation}"
+            message = f"{met.noise} {way.format(met.target)}: {met.harm}"
             yield self.finding(subject, met.dropout, severity, message, norm=met.norm, delta=met.delta)

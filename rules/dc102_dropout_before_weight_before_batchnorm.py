@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from dropcheck.encounter import Encounter, encounters
 from dropcheck.graph import WEIGHT_LAYERS, Node
 from dropcheck.ops import Attention, Recurrent, Weight
-from dropcheck.rule import Encounter, Example, Finding, Rule, Severity, Subject, encounters
-from dropcheck.shift import Evidence, typical_cos2_theta
+from dropcheck.rule import Example, Finding, Rule, Severity, Subject
+from dropcheck.shift import typical_cos2_theta
 from dropcheck.shift.priors import FAN_IN
 
 
@@ -104,9 +105,8 @@ net = nn.Sequential(*layers)
     )
 
     def check(self, subject: Subject) -> Iterator[Finding]:
-        most = Severity.WARNING if subject.shifts.evidence is Evidence.PRIOR else Severity.ERROR
         for met in encounters(subject, lambda passage: passage.max_pools == 0 and passage.weight_layers > 0):
-            severity = subject.thresholds.severity(met.delta, at_most=most)
+            severity = subject.severity(met.delta)
             if severity is not Severity.INFO:
                 message = _message(met, subject.graph.route(met.dropout, met.norm))
                 yield self.finding(subject, met.dropout, severity, message, norm=met.norm, delta=met.delta)

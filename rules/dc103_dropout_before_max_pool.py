@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from dropcheck.encounter import encounters
 from dropcheck.graph import Node
 from dropcheck.ops import Pool, Reduce
-from dropcheck.rule import Example, Finding, Rule, Severity, Subject, encounters
-from dropcheck.shift import Evidence
+from dropcheck.rule import Example, Finding, Rule, Subject
 
 
 class DropoutBeforeMaxPool(Rule):
@@ -111,11 +111,10 @@ net = nn.Sequential(
     )
 
     def check(self, subject: Subject) -> Iterator[Finding]:
-        most = Severity.WARNING if subject.shifts.evidence is Evidence.PRIOR else Severity.ERROR
         for met in encounters(subject, lambda passage: passage.max_pools > 0):
             pool = next(node for node in subject.graph.route(met.dropout, met.norm) if _is_max_pool(node))
-            message = f"{met.noise} reaches {met.target} through max-pool {pool.path!r}: {met.inflation}"
-            severity = subject.thresholds.severity(met.delta, at_most=most)
+            message = f"{met.noise} reaches {met.target} through max-pool {pool.path!r}: {met.harm}"
+            severity = subject.severity(met.delta)
             yield self.finding(subject, met.dropout, severity, message, norm=met.norm, delta=met.delta)
 
 

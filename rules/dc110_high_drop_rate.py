@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from dropcheck.encounter import drops_samples, shown
 from dropcheck.ops import Dropout
-from dropcheck.rule import Example, Finding, Rule, Severity, Subject, drops_samples, shown
+from dropcheck.rule import Example, Finding, Rule, Severity, Subject
 from dropcheck.shift.closed_forms import bernoulli_noise
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from dropcheck.encounter import shown
 from dropcheck.graph import WEIGHT_LAYERS, Graph, Node
 from dropcheck.ops import Activation, Concat, Dropout, Granularity, Pool, Rearrange, Reduce, Scale
-from dropcheck.rule import Example, Finding, Rule, Severity, Subject, shown
+from dropcheck.rule import Example, Finding, Rule, Severity, Subject
 from dropcheck.shift import gaussian_moments
 from dropcheck.shift.closed_forms import head_noise_after_pool, head_noise_before_pool
 from dropcheck.shift.priors import pooled_variance

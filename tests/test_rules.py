@@ -15,9 +15,10 @@ from torch import nn
 
 import dropcheck.rules
 from dropcheck.capture import ExampleInput, capture, construction_sites
+from dropcheck.encounter import shown
 from dropcheck.graph import Graph
 from dropcheck.ops import Granularity, Input, MatMul, Recurrent
-from dropcheck.rule import Example, Finding, Rule, Severity, Subject, Thresholds, shown
+from dropcheck.rule import Example, Finding, Rule, Severity, Subject, Thresholds
 from dropcheck.rules import BUILTIN
 from dropcheck.rules.dc101_dropout_before_batchnorm import DropoutBeforeBatchNorm
 from dropcheck.rules.dc102_dropout_before_weight_before_batchnorm import DropoutBeforeWeightBeforeBatchNorm
