@@ -103,17 +103,31 @@ class Squared(torch.autograd.Function):
         return torch.from_numpy(x.numpy() ** 2)
 
 
-def test_what_the_catalogue_does_not_know_is_opaque_and_stays_connected() -> None:
-    graph = recorded(
-        Lambda(
-            lambda self, x: F.relu(
-                Squared.apply(torch.lgamma(x)) + torch.linalg.householder_product(x[0, 0], x[0, 0, 0])
-            )
-        )
-    )
+def test_what_the_catalogue_does_not_know_is_opaque() -> None:
+    graph = recorded(Lambda(lambda self, x: F.relu(torch.linalg.householder_product(x[0, 0], x[0, 0, 0]))))
     assert only(graph, ops.Opaque).op == ops.Opaque("householder_product")
-    add = next(node for node in graph if isinstance(node.op, ops.Add))
-    assert "input" in add.inputs or any("input" in graph[name].inputs for name in add.inputs)
+
+
+def test_what_comes_from_nowhere_has_an_unknown_origin() -> None:
+    graph = recorded(Lambda(lambda self, x: F.relu(Squared.apply(torch.lgamma(x)))))
+    assert kinds(graph) == ["Input", "Activation", "Opaque", "Activation", "Output"]
+    assert only(graph, ops.Opaque).inputs == ("input",)
+
+
+SCALE = torch.ones(3, 1, 1)
+
+
+def test_a_tensor_that_was_there_before_is_a_constant() -> None:
+    offset = torch.zeros(1)
+    assert kinds(recorded(Lambda(lambda self, x: x * SCALE + offset))) == ["Input", "Scale", "Scale", "Output"]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_scripted_module_is_opaque() -> None:
+    scripted = torch.jit.script(nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU()))
+    graph = recorded(nn.Sequential(nn.Dropout(0.5), scripted, nn.BatchNorm2d(3)))
+    assert kinds(graph) == ["Input", "Dropout", "Opaque", "BatchNorm", "Output"]
+    assert graph["2"].inputs == ("1",)
 
 
 # Forwards that fx cannot follow, or follows wrongly ------------------------------------------------------------------

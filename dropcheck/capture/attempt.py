@@ -48,7 +48,12 @@ class Capture:
 
     graph: Graph
     how: How
-    input: str | None
+    example: ExampleInput | None
+
+    @property
+    def input(self) -> str | None:
+        """How reports name the input."""
+        return None if self.example is None else self.example.spec
 
 
 def capture(
@@ -72,7 +77,7 @@ def capture(
     Raises:
         CaptureError: no way worked.
     """
-    with random_state_kept(), _one_thread(), warnings.catch_warnings(), torch.no_grad():
+    with random_state_kept(), _one_thread(), _eager(model), warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         return _Attempt(model, twin, built or {}).over(inputs)
 
@@ -97,7 +102,7 @@ class _Attempt:
             tried.append(example)
             calls, how = self._run(graph, example)
             if calls is not None:
-                result = Capture(lower(calls, self.built), how, example.spec)
+                result = Capture(lower(calls, self.built), how, example)
                 if example.given or not _collapses(result.graph):
                     return result
                 collapsed = collapsed or result
@@ -108,7 +113,7 @@ class _Attempt:
         for example in tried:
             calls = self._recorded(self.twin.eval(), example, Budget())
             if calls is not None:
-                return Capture(lower(calls, self.built), "record", example.spec)
+                return Capture(lower(calls, self.built), "record", example)
         if graph is not None and not any(example.given for example in tried):
             traced.forget_shapes(graph)
             return Capture(lower(traced.calls(graph, self.model), self.built), "fx", None)
@@ -197,6 +202,16 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+@contextmanager
+def _eager(model: nn.Module) -> Iterator[None]:
+    """Compiled modules run as they were written."""
+    if not any(hasattr(module, "_orig_mod") for module in model.modules()):
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield
 
 
 def _collapses(graph: Graph) -> bool:

@@ -39,7 +39,6 @@ class Call:
         shape: of the (first) result.
         where: the call site.
         training: the layer's flag, or the one the function was given.
-        unknown_origin: what else the result may depend on, when an argument came from nowhere we saw.
     """
 
     target: str
@@ -52,7 +51,6 @@ class Call:
     shape: tuple[int, ...] | None = None
     where: CallSite | None = None
     training: bool = True
-    unknown_origin: tuple[Value, ...] = ()
 
     @property
     def kind(self) -> str:
@@ -70,7 +68,6 @@ class Call:
         """Every tensor among the arguments, in order, however nested."""
         yield from values_in(self.args)
         yield from values_in(tuple(self.kwargs.values()))
-        yield from self.unknown_origin
 
 
 def values_in(argument: Any) -> Iterator[Value]:

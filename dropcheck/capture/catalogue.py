@@ -79,18 +79,18 @@ LIBRARY_MODULES: Mapping[str, tuple[tuple[str, ...], Row]] = {
 """Layers that many libraries define, known by class name if they have one of the attributes named beside the row."""
 
 _REARRANGE = """
-    H T _values adjoint as_strided atleast_1d atleast_2d atleast_3d block_diag broadcast_tensors broadcast_to
-    cartesian_prod channel_shuffle chunk coalesce col2im column_stack combinations complex constant_pad_nd copy
-    diag diag_embed diagflat diagonal diagonal_scatter dsplit expand expand_as fill fill_diagonal flatten flip
-    fliplr flipud fold gather getitem hsplit im2col imag index index_copy index_fill index_put index_select
-    kthvalue mH mT masked_fill masked_scatter masked_select max_unpool1d max_unpool2d max_unpool3d meshgrid mode
-    moveaxis movedim nan_to_num narrow narrow_copy one_hot pad permute pixel_shuffle pixel_unshuffle polar put
-    ravel real repeat repeat_interleave reshape reshape_as resize roll rot90 scatter select select_copy
-    select_scatter setitem slice_scatter sort sparse_compressed_tensor sparse_coo_tensor sparse_csc_tensor
-    sparse_csr_tensor sparse_mask split split_with_sizes squeeze swapaxes swapdims t take take_along_dim
-    tensor_split tile to_sparse to_sparse_coo to_sparse_csc to_sparse_csr topk transpose tril triu type_as
-    unbind unflatten unfold unsafe_chunk unsafe_split unsqueeze values view view_as view_as_complex view_as_real
-    vsplit where zero
+    H T _pack_padded_sequence _pad_packed_sequence _values adjoint as_strided atleast_1d atleast_2d atleast_3d
+    block_diag broadcast_tensors broadcast_to cartesian_prod channel_shuffle chunk coalesce col2im column_stack
+    combinations complex constant_pad_nd copy diag diag_embed diagflat diagonal diagonal_scatter dsplit expand
+    expand_as fill fill_diagonal flatten flip fliplr flipud fold gather getitem hsplit im2col imag index
+    index_copy index_fill index_put index_select kthvalue mH mT masked_fill masked_scatter masked_select
+    max_unpool1d max_unpool2d max_unpool3d meshgrid mode moveaxis movedim nan_to_num narrow narrow_copy one_hot
+    pad permute pixel_shuffle pixel_unshuffle polar put ravel real repeat repeat_interleave reshape reshape_as
+    resize roll rot90 scatter select select_copy select_scatter setitem slice_scatter sort
+    sparse_compressed_tensor sparse_coo_tensor sparse_csc_tensor sparse_csr_tensor sparse_mask split
+    split_with_sizes squeeze swapaxes swapdims t take take_along_dim tensor_split tile to_sparse to_sparse_coo
+    to_sparse_csc to_sparse_csr topk transpose tril triu type_as unbind unflatten unfold unsafe_chunk
+    unsafe_split unsqueeze values view view_as view_as_complex view_as_real vsplit where zero
 """
 _SAME = """
     as_subclass bfloat16 clone conj conj_physical contiguous cpu cuda data detach double float half pin_memory
@@ -210,9 +210,9 @@ def module_row(module: nn.Module) -> tuple[str, Row] | None:
 
     A class keeps its base's row as long as it keeps the base's forward, and the instance has no forward of its own.
     """
-    if "forward" in vars(module):
+    forward = getattr(type(module), "forward", None)
+    if forward is None or "forward" in vars(module):  # a scripted class has none to show
         return None
-    forward = type(module).forward
     kind = getattr(module, "cls_to_become", None) or type(module)  # a lazy layer is what it becomes
     for cls in kind.__mro__:
         if getattr(cls, "forward", forward) is not forward:

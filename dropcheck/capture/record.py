@@ -6,10 +6,12 @@ written down. The model that is run is a twin made for this: it may be changed.
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass
+from types import CellType
 from typing import Any
 
 import torch
@@ -160,8 +162,9 @@ class _Recorder(TorchFunctionMode):
     def _enter(self, module: nn.Module, args: Any) -> None:
         if self.leaf is not None:
             return
+        self._adopt_strangers(args)
         self.parents.append((module, [self._value(tensor) for tensor in tensors_in(args)]))
-        if self.rows.get(id(module)) is not None:
+        if self.rows.get(id(module)) is not None or isinstance(module, torch.jit.ScriptModule):
             self.leaf = module
 
     def _leave(self, module: nn.Module, args: Any, kwargs: Any, *result: Any) -> None:
@@ -176,12 +179,10 @@ class _Recorder(TorchFunctionMode):
             self.parents.pop()
 
     def _write_leaf(self, module: nn.Module, args: Any, kwargs: Any, result: Any) -> None:
-        known = self.rows[id(module)]
-        if known is None or result is None:
-            return
+        known = self.rows.get(id(module))
         path = self.paths.get(id(module), "")
         call = Call(
-            known[0],
+            "" if known is None else known[0],
             path,
             self._replaced(args),
             self._replaced(kwargs),
@@ -199,13 +200,13 @@ class _Recorder(TorchFunctionMode):
         kwargs = kwargs or {}
         if self.leaf is not None:
             return func(*args, **kwargs)
-        reads, keywords = self._replaced(args), self._replaced(kwargs)
         result = func(*args, **kwargs)
         written = args[0] if args and writes_its_argument(func) else None
         if written is None and next(tensors_in(result), None) is None:
             return result
-        parent, arguments = self.parents[-1] if self.parents else (self.model, [])
-        path = self.paths.get(id(parent), "")
+        self._adopt_strangers((args, kwargs))
+        reads, keywords = self._replaced(args), self._replaced(kwargs)
+        path = self._path()
         owner_path, owner = owner_of(self.model, Call("", path, reads, keywords))
         call = Call(
             plain_name(func),
@@ -216,7 +217,6 @@ class _Recorder(TorchFunctionMode):
             owner_path=owner_path,
             where=call_site(),
             training=self._flag(plain_name(func), path, reads, keywords),
-            unknown_origin=tuple(arguments) if self._has_stranger((args, kwargs)) else (),
         )
         # A write through a view changes the tensor behind it.
         changed = [written, getattr(written, "_base", None)] if written is not None else []
@@ -236,9 +236,23 @@ class _Recorder(TorchFunctionMode):
     def _value(self, tensor: torch.Tensor) -> Value:
         return self.values.get(id(tensor), Value(None, _shape(tensor)))
 
-    def _has_stranger(self, arguments: Any) -> bool:
-        """Whether a tensor comes from nowhere we saw: scripted code, a custom autograd function."""
-        return any(id(tensor) not in self.values for tensor in tensors_in(arguments))
+    def _path(self) -> str:
+        """Of the module whose forward is running."""
+        return self.paths.get(id(self.parents[-1][0]), "") if self.parents else ""
+
+    def _adopt_strangers(self, arguments: Any) -> None:
+        """Gives tensors that come from nowhere we saw an unknown operation as their origin.
+
+        A detour through numpy or code in C++ made them; they may depend on whatever the running module was given.
+        """
+        for tensor in tensors_in(arguments):
+            if id(tensor) in self.values:
+                continue
+            if _is_stored(tensor):
+                self._bind(tensor, Value(None, _shape(tensor)))
+                continue
+            given = self.parents[-1][1] if self.parents else []
+            self._add(Call(UNSEEN, self._path(), tuple(given), where=call_site()), tensor)
 
     def _bind(self, tensor: torch.Tensor, value: Value) -> None:
         self.values[id(tensor)] = value
@@ -266,6 +280,15 @@ class _Recorder(TorchFunctionMode):
         if isinstance(nest, slice):
             return slice(*(self._replaced(item) for item in (nest.start, nest.stop, nest.step)))
         return nest
+
+
+UNSEEN = "code that cannot be watched"
+
+
+def _is_stored(tensor: torch.Tensor) -> bool:
+    """Whether a global variable or a closure holds the tensor: it was there before the forward ran."""
+    holders = gc.get_referrers(tensor)
+    return any(isinstance(one, CellType) or (isinstance(one, dict) and "__builtins__" in one) for one in holders)
 
 
 def owner_of(model: nn.Module, call: Call) -> tuple[str, nn.Module | None]:

@@ -40,7 +40,10 @@ _SELF_RETURNING = frozenset(
     {"to", "cuda", "cpu", "train", "eval", "double", "float", "half", "bfloat16", "requires_grad_"}
 )
 _NO_MODULES = ("torch.nn.functional", "torch.nn.init", "torch.nn.utils", "torch.nn.Parameter", "torch.nn.parameter")
-_FACTORIES = ("torch.hub.load", "torchvision.models.", "timm.create_model", "timm.models.")
+_FACTORIES = (
+    *("torch.hub.load", "torchvision.models.", "timm.create_model", "timm.models."),
+    *("torch.compile", "torch.jit.script", "torch.jit.trace", "torch.jit.load", "torch.fx.symbolic_trace"),
+)
 _CALLED_LIKE_A_MODEL = re.compile(r"(?i)(.*_)?(model|net|network|backbone|encoder|decoder|classifier)\d*")
 
 
