@@ -33,11 +33,18 @@ LARGE = 2**22
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A model to trace, where its layers were constructed (by module path), and how to make one that can be run."""
+    """A model to trace, where its layers were constructed (by module path), and how to make it again, on the CPU.
+
+    What ``again`` makes has memory, but what it holds is up to chance until weights are loaded into it.
+    """
 
     model: nn.Module
     sites: Mapping[str, Site]
-    twin: Callable[[], nn.Module]
+    again: Callable[[], nn.Module]
+
+    def twin(self) -> nn.Module:
+        """A model that can be run."""
+        return filled(self.again())
 
 
 def build(make: Callable[[], Any], what: str, file: str | None = None) -> Built:
@@ -46,29 +53,28 @@ def build(make: Callable[[], Any], what: str, file: str | None = None) -> Built:
     ``what`` names it in messages. Raises LoadError.
     """
 
-    def twin() -> nn.Module:
+    def again() -> nn.Module:
         with RealConstruction():
-            return filled(_constructed(make, what))
+            return _constructed(make, what)
 
     failure = f"constructing {what} failed"
     with foreign(ErrorKind.CONSTRUCT, failure, _CONSTRUCT_HINT, file), construction_sites() as built:
         model = _on_meta(make)
         if model is None:
-            with RealConstruction():
-                model = _constructed(make, what)
-    return Built(model, built.by_path(model), twin)
+            model = again()
+    return Built(model, built.by_path(model), again)
 
 
 def adopt(model: nn.Module, sites: Mapping[str, Site]) -> Built:
     """A model the user's file has built itself."""
 
-    def twin() -> nn.Module:
+    def again() -> nn.Module:
         try:
-            return filled(deepcopy(model))
+            return deepcopy(model)
         except Exception:  # noqa: BLE001 - what cannot be copied is used itself: nobody needs it afterwards
-            return filled(model)
+            return model
 
-    return Built(model, sites, twin)
+    return Built(model, sites, again)
 
 
 def _on_meta(make: Callable[[], Any]) -> nn.Module | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from dropcheck.capture import BuiltSites, CaptureError, capture
+from dropcheck.capture import BuiltSites, Capture, CaptureError, ExampleInput, capture
 from dropcheck.job import CapturedModel, Job
 from dropcheck.load.arguments import Arguments, Unknown, argument_sets
 from dropcheck.load.build import Built, adopt, build
@@ -42,11 +42,12 @@ class Live:
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """One model, and what went wrong with it. ``model`` is the live one if it was built."""
+    """One model, and what went wrong with it; the live one if it was built, and the input it was captured on."""
 
     captured: CapturedModel
     error: AnalysisError | None = None
-    model: nn.Module | None = None
+    built: Built | None = None
+    example: ExampleInput | None = None
 
 
 def is_model_class(value: object) -> bool:
@@ -126,14 +127,14 @@ def _captured(
             result = _capture(live, built, hints or {})
     except LoadError as error:
         failed = CapturedModel(target, Status.FAILED, error.message, arguments=text, input=live.job.input)
-        return Analysis(failed, error.report(target), built.model)
+        return Analysis(failed, error.report(target), built)
     captured = CapturedModel(
         target, Status.ANALYSED, capture=result.how, arguments=text, input=result.input, graph=result.graph
     )
-    return Analysis(captured, None, built.model)
+    return Analysis(captured, None, built, result.example)
 
 
-def _capture(live: Live, built: Built, hints: dict[str, Any]) -> Any:
+def _capture(live: Live, built: Built, hints: dict[str, Any]) -> Capture:
     inputs = example_inputs(built.model, live.job.input, hints)
     try:
         return capture(built.model, inputs, twin=built.twin, built=built.sites)

@@ -12,6 +12,7 @@ from torch import nn
 
 from dropcheck.job import CapturedModel
 from dropcheck.load.arguments import required
+from dropcheck.load.build import Built
 from dropcheck.load.failure import LoadError
 from dropcheck.load.model import Analysis, Live, analysed, is_model_class
 from dropcheck.result import AnalysisError, Status
@@ -70,11 +71,13 @@ def _analysed(live: Live, candidate: Candidate, value: Any) -> Analysis | None:
     except LoadError as error:
         target = live.target(candidate.name)
         return Analysis(CapturedModel(target, Status.FAILED, error.message), error.report(target))
-    return None if candidate.kind is not Kind.CLASS and _is_torch_layer(result.model) else result
+    return None if candidate.kind is not Kind.CLASS and _is_torch_layer(result.built) else result
 
 
-def _is_torch_layer(model: nn.Module | None) -> bool:
-    return model is not None and type(model).__module__.startswith("torch.nn.") and not any(model.children())
+def _is_torch_layer(built: Built | None) -> bool:
+    if built is None:
+        return False
+    return type(built.model).__module__.startswith("torch.nn.") and not any(built.model.children())
 
 
 def _live_object(module: ModuleType, candidate: Candidate, candidates: dict[str, Candidate]) -> Any | None:
@@ -121,8 +124,8 @@ class _Seen:
     def remember(self, candidate: Candidate, result: Analysis) -> CapturedModel:
         """Notes an analysed model; one that is the same as an earlier one is left out."""
         captured = result.captured
-        assert result.model is not None
-        whole, *parts = result.model.modules()
+        assert result.built is not None
+        whole, *parts = result.built.model.modules()
         self.wholes.setdefault(type(whole), captured.target)
         for part in parts:
             self.parts.setdefault(type(part), captured.target)
