@@ -7,14 +7,20 @@ from dropcheck.rule import Rule
 from .dc101_dropout_before_batchnorm import DropoutBeforeBatchNorm
 from .dc102_dropout_before_weight_before_batchnorm import DropoutBeforeWeightBeforeBatchNorm
 from .dc103_dropout_before_max_pool import DropoutBeforeMaxPool
+from .dc104_accumulated_shift import AccumulatedShift
+from .dc105_stochastic_depth_before_batchnorm import StochasticDepthBeforeBatchNorm
 from .dc110_high_drop_rate import HighDropRate
 from .dc301_dropout_after_global_pool import DropoutAfterGlobalPool
+from .dc701_stale_batchnorm_statistics import StaleBatchNormStatistics
 
 BUILTIN: tuple[Rule, ...] = (
     DropoutBeforeBatchNorm(),
     DropoutBeforeWeightBeforeBatchNorm(),
     DropoutBeforeMaxPool(),
+    AccumulatedShift(),
+    StochasticDepthBeforeBatchNorm(),
     HighDropRate(),
     DropoutAfterGlobalPool(),
+    StaleBatchNormStatistics(),
 )
 """Sorted by code."""
