@@ -44,7 +44,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"rich", "typer"},
     "__main__": {"cli"},
     "capture": {"graph", "ops", "torch"},
-    "load": {"capture", "graph", "job", "result", "source", "torch"},
+    "measure": {"capture", "graph", "ops", "shift", "torch"},
+    "load": {"capture", "graph", "job", "measure", "ops", "result", "shift", "source", "torch"},
     "api": {"config", "engine", "load", "result", "rule", "rules", "run", "source", "torch"},
 }
 

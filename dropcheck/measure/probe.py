@@ -1,0 +1,103 @@
+"""A look at the model in evaluation mode: what it costs, what stays random there, and where axis 0 is the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from dropcheck import ops
+from dropcheck.capture.names import plain_name
+from dropcheck.capture.record import tensors_in
+from dropcheck.measure.kinds import is_on, operation
+from dropcheck.measure.synthetic import Maker, Synthetic
+from dropcheck.measure.where import Whereabouts
+
+_SAMPLES = 2
+_HALVES = 2
+
+
+@dataclass
+class Survey:
+    """What one run in evaluation mode tells.
+
+    Attributes:
+        shape: of one sample of the main input, as small as the model accepts.
+        cost: multiply-adds of one sample's forward.
+        always_on: nodes that are random in evaluation too: no shift comes from them.
+        misplaced: norms whose input does not have the batch along axis 0.
+    """
+
+    shape: tuple[int, ...]
+    cost: float = 0.0
+    always_on: set[str] = field(default_factory=set)
+    misplaced: set[str] = field(default_factory=set)
+
+
+def survey(model: nn.Module, maker: Maker, where: Whereabouts) -> Survey:
+    """Runs ``model``, which is in evaluation mode. Raises what its forward raises on the example's full size."""
+    small, *full = maker.shapes()
+    try:
+        return _surveyed(model, maker.batch(_SAMPLES, small), small, where)
+    except Exception:
+        if not full:
+            raise
+    return _surveyed(model, maker.batch(_SAMPLES, full[0]), full[0], where)
+
+
+def _surveyed(model: nn.Module, given: Synthetic, shape: tuple[int, ...], where: Whereabouts) -> Survey:
+    found = Survey(shape)
+    args, kwargs = given.arguments(_HALVES)
+    with where.watching(), _Probe(found, where):
+        model(*args, **kwargs)
+    found.cost /= _SAMPLES * _HALVES
+    return found
+
+
+class _Probe(TorchFunctionMode):
+    """Runs on the same batch twice; nothing is dropped, so that both halves of whatever keeps the batch are equal."""
+
+    def __init__(self, survey: Survey, where: Whereabouts) -> None:
+        super().__init__()
+        self.survey = survey
+        self.where = where
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if plain_name(func) in ("batch_norm", "instance_norm"):
+            name = self.where.node(func, args)
+            if not _halves_agree(args[0]):
+                self.survey.misplaced.add(name)
+        op = operation(func, args, kwargs)
+        if isinstance(op, ops.Dropout):
+            name = self.where.node(func)
+            if is_on(func, args, kwargs) and op.drop_rate > 0.0:
+                self.survey.always_on.add(name)
+            return args[0]
+        result = func(*args, **kwargs)
+        if isinstance(op, ops.Constant) and op.random:
+            self.survey.always_on.add(self.where.node(func))
+            _repeat_half(result)
+        for tensor in tensors_in(result):
+            self.survey.cost += 8.0 * tensor.numel()  # memory traffic
+        if isinstance(op, ops.Weight) and isinstance(result, Tensor):
+            self.survey.cost += result.numel() * args[1][0].numel()
+        return result
+
+
+def _halves_agree(x: Any) -> bool:
+    if not isinstance(x, Tensor) or x.dim() == 0 or x.shape[0] % (_HALVES * _SAMPLES):
+        return False
+    first, second = x.chunk(_HALVES)
+    return bool(torch.allclose(first, second, rtol=1e-3, atol=1e-5, equal_nan=True))
+
+
+def _repeat_half(result: Any) -> None:
+    if isinstance(result, Tensor) and result.dim() > 0 and result.shape[0] == _HALVES * _SAMPLES:
+        result[_SAMPLES:] = result[:_SAMPLES]
