@@ -90,7 +90,7 @@ def without_masks(steps: tuple[Step, ...]) -> tuple[Step, ...]:
 
 
 @lru_cache(maxsize=4096)
-def response(unit: Unit, steps: tuple[Step, ...], window: int = 1) -> Unit:
+def response(unit: Unit, steps: tuple[Step, ...], window: float = 1) -> Unit:
     """The unit behind these steps, and behind a max-pool over ``window`` positions that share its signal.
 
     Masks of elements are drawn per position, coarser ones once for the whole window. Noise that the unit brings along
@@ -137,7 +137,7 @@ def _outcomes(points: Sequence[float], steps: tuple[Step, ...]) -> list[tuple[fl
     return columns
 
 
-def _maximum(chances: Sequence[float], values: Sequence[float], window: int) -> tuple[float, float]:
+def _maximum(chances: Sequence[float], values: Sequence[float], window: float) -> tuple[float, float]:
     """Mean and mean square of the largest of ``window`` independent draws."""
     if window == 1:
         return _mean(values, chances), _mean([value * value for value in values], chances)

@@ -195,7 +195,7 @@ def relu_moments(mean: float, var: float) -> tuple[float, float]:
     return max(0.0, first), max(0.0, second - first**2)
 
 
-def max_pool_noise(keep_prob: float, window: int) -> tuple[float, float]:
+def max_pool_noise(keep_prob: float, window: float) -> tuple[float, float]:
     """What dropout does to the maximum over a window: (factor on the signal, factor on its mean square).
 
     The window's positions share one signal x ≥ 0 and have a mask each: the maximum is x/p unless all are dropped, so

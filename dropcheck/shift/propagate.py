@@ -37,7 +37,7 @@ from dropcheck.ops import (
 from dropcheck.shift.chain import Curve, mask_of
 from dropcheck.shift.closed_forms import bernoulli_noise
 from dropcheck.shift.evidence import Evidence, NormShift, Shifts, Source
-from dropcheck.shift.priors import GLOBAL_WINDOW, LOCAL_WINDOW, RESAMPLED, signal_amplification
+from dropcheck.shift.priors import GLOBAL_WINDOW, LOCAL_WINDOW, RESAMPLED, rival_positions, signal_amplification
 from dropcheck.shift.state import Part, State
 from dropcheck.shift.transfer import (
     added,
@@ -134,7 +134,7 @@ def _along(node: Node, op: Along, state: State) -> State:
         case Pool():
             typical = GLOBAL_WINDOW if op.is_global else LOCAL_WINDOW
             window = typical if op.window is None else op.window
-            return max_pooled(state, window) if op.reduce is Reduce.MAX else mean_pooled(state, window)
+            return max_pooled(state, rival_positions(window)) if op.reduce is Reduce.MAX else mean_pooled(state, window)
         case Resample():
             return mean_pooled(state, RESAMPLED)
         case Recurrent() | Attention():

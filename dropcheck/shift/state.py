@@ -75,7 +75,7 @@ class State:
         base = self if len(self.dropouts) < _MASKS_ENUMERATED else self.settled()
         return replace(base, steps=(*base.steps, mask), dropouts=(*base.dropouts, name))
 
-    def settled(self, window: int = 1) -> State:
+    def settled(self, window: float = 1) -> State:
         """The state with its steps carried out, and a max-pool over ``window`` positions after them."""
         if not self.steps and window == 1:
             return self
@@ -97,7 +97,7 @@ class State:
             return parts
         return {name: replace(part, excess=part.excess + left * part.size / total) for name, part in parts.items()}
 
-    def _mask_parts(self, window: int) -> dict[str, Part]:
+    def _mask_parts(self, window: float) -> dict[str, Part]:
         masks = [(place, step) for place, step in enumerate(self.steps) if isinstance(step, Mask)]
         parts = {}
         for name, (place, mask) in zip(self.dropouts, masks, strict=True):

@@ -9,7 +9,7 @@ from dataclasses import replace
 from dropcheck.ops import Granularity
 from dropcheck.shift.chain import Unit
 from dropcheck.shift.closed_forms import max_pool_noise
-from dropcheck.shift.priors import COS2_THETA, RHO, channel_amplification, pooled_variance, signal_amplification
+from dropcheck.shift.priors import channel_amplification, mixed_amplification, pooled_variance, signal_amplification
 from dropcheck.shift.state import TINY, Part, State
 
 # Sources below this part of a unit's variance are no longer told apart (their noise stays), except the largest few:
@@ -31,8 +31,7 @@ def weighted(state: State, fan_in: int | None, positions: int = 1) -> State:
     mean, var = state.unit.mean, max(state.unit.var, TINY)
     summed = signal_amplification(fan_in, positions)
     kernel = channel_amplification(mean, var, max(positions, state.span))
-    # Filters share their mean weight, so that noise they have mixed is correlated by cos²θ.
-    mixed = 1.0 + COS2_THETA * (summed - 1.0) / RHO
+    mixed = mixed_amplification(fan_in, positions)
 
     def behind(_: str, part: Part) -> Part:
         match part.granularity:
@@ -65,7 +64,7 @@ def mean_pooled(state: State, window: int) -> State:
     return _with_parts(replace(state, unit=pooled), behind)
 
 
-def max_pooled(state: State, window: int) -> State:
+def max_pooled(state: State, window: float) -> State:
     """Behind the maximum over a window whose positions share one signal: what is kept wins, so the signal grows.
 
     Element noise that no weight layer has mixed is drawn per position; any other is as smooth as the signal.
