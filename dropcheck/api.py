@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,7 @@ def lint(
     example_input: Any = None,
     example_kwargs: Mapping[str, Any] | None = None,
     *,
+    weights: str | os.PathLike[str] | Mapping[str, Any] | None = None,
     select: Iterable[str] | None = None,
     ignore: Iterable[str] | None = None,
     thresholds: Thresholds | None = None,
@@ -32,10 +35,14 @@ def lint(
     states stay as they are. A path or target is analysed in a process of its own, as on the command line; no
     configuration file is read.
 
+    Of a live model whose batch norms have seen data the weights count (evidence ``weights``), as those given do.
+
     Args:
         model_or_target: the model, or the path or target.
         example_input: for a model: a tensor, or a tuple of positional arguments for its forward; default: inferred.
         example_kwargs: for a model: keyword arguments for its forward.
+        weights: trained weights to judge the model by, in place of its own: the file of a state dict, or a state dict;
+            with a path, one that defines a single model.
         select: prefixes of the rule codes to run, default all.
         ignore: prefixes of the rule codes to leave out.
         thresholds: shift ratios that make an error or a warning.
@@ -44,23 +51,54 @@ def lint(
     What cannot be analysed is in the report's ``errors``.
 
     Raises:
-        ValueError: a prefix names no rule.
-        TypeError: ``model_or_target`` is neither, or an example input comes with a path or target.
+        ValueError: a prefix names no rule, or weights come with a directory.
+        TypeError: ``model_or_target`` or ``weights`` is neither, or an example input comes with a path or target.
     """
+    if weights is not None and not isinstance(weights, str | os.PathLike | Mapping):
+        raise TypeError(f"weights are a file or a state dict, got {type(weights).__name__}")
     settings = Settings(_codes(select), _codes(ignore), timeout=timeout, thresholds=thresholds or Thresholds())
     if not isinstance(model_or_target, str | os.PathLike):
-        return _lint_live(model_or_target, example_input, example_kwargs, settings)
+        return _lint_live(model_or_target, example_input, example_kwargs, weights, settings)
     if example_input is not None or example_kwargs is not None:
         raise TypeError("an example input goes with a live model, not with a path or target")
     from dropcheck.run import lint_targets
 
     try:
-        return lint_targets([os.fspath(model_or_target)], settings)
+        with _as_file(weights) as file:
+            return lint_targets([os.fspath(model_or_target)], settings, weights=file)
     except UsageError as error:
         raise ValueError(str(error)) from error
 
 
-def _lint_live(model: nn.Module, args: Any, kwargs: Mapping[str, Any] | None, settings: Settings) -> Report:
+@contextmanager
+def _as_file(weights: str | os.PathLike[str] | Mapping[str, Any] | None) -> Iterator[str | None]:
+    """A state dict as a file that lasts as long as this is open, for another process to read."""
+    if not isinstance(weights, Mapping):
+        yield None if weights is None else os.fspath(weights)
+        return
+    import torch
+
+    with TemporaryDirectory() as directory:
+        file = os.path.join(directory, "the state dict")
+        torch.save(_tensors_in(weights), file)
+        yield file
+
+
+def _tensors_in(weights: Mapping[Any, Any]) -> dict[Any, Any]:
+    """The tensors of a checkpoint at their keys: what else it holds could not be read without running it."""
+    from torch import Tensor
+
+    nested = {key: _tensors_in(value) for key, value in weights.items() if isinstance(value, Mapping)}
+    return {key: value.detach() for key, value in weights.items() if isinstance(value, Tensor)} | nested
+
+
+def _lint_live(
+    model: nn.Module,
+    args: Any,
+    kwargs: Mapping[str, Any] | None,
+    weights: str | os.PathLike[str] | Mapping[str, Any] | None,
+    settings: Settings,
+) -> Report:
     from torch import nn
 
     from dropcheck.engine import conclude, enabled, examine
@@ -71,7 +109,7 @@ def _lint_live(model: nn.Module, args: Any, kwargs: Mapping[str, Any] | None, se
     if not isinstance(model, nn.Module):
         raise TypeError(f"expected an nn.Module, a path or a target, got {type(model).__name__}")
     rules = enabled(BUILTIN, settings.select, settings.ignore)
-    outcome = capture_live(model, args, kwargs)
+    outcome = capture_live(model, args, kwargs, weights)
     examined = [examine(captured, rules, settings.thresholds) for captured in outcome.models]
     return conclude(examined, outcome.errors, rules, files=0, seconds=perf_counter() - started)
 

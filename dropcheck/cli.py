@@ -89,6 +89,7 @@ def dropcheck(
 def lint(
     targets: options.Targets = None,
     input: options.Input = None,
+    weights: options.Weights = None,
     select: options.Select = None,
     ignore: options.Ignore = None,
     format: options.Format = "text",
@@ -110,7 +111,8 @@ def lint(
     settings = _given(load_settings(config, Path.cwd()), select, ignore, fail_on, timeout)
     at_once = jobs or os.cpu_count() or 1
     meanwhile = partial(renderer, format)
-    report = lint_targets(targets or ["."], settings, input=input, jobs=at_once, meanwhile=meanwhile)
+    wanted = targets or ["."]
+    report = lint_targets(wanted, settings, input=input, weights=weights, jobs=at_once, meanwhile=meanwhile)
     _explain_gaps(report, verbose=verbose, verdict_wanted=not quiet and format != "text")
     text = render(
         report,

@@ -148,10 +148,11 @@ def _header(captured: CapturedModel) -> ModelReport:
     return ModelReport(
         target=captured.target,
         status=captured.status,
-        reason=captured.reason,
+        reason=captured.reason or captured.remark,
         capture=captured.capture,
         arguments=captured.arguments,
         input=captured.input,
+        weights=captured.weights,
         by_design=captured.by_design,
     )
 
@@ -174,6 +175,7 @@ def _norm(graph: Graph, shift: NormShift) -> NormReport:
         kind=node.op.kind if isinstance(node.op, BatchNorm) else type(node.op).__name__,
         delta=shift.delta,
         delta_measured=None,
+        delta_per_channel=shift.per_channel,
         sources=tuple(Blame(graph[source.dropout].path, source.share) for source in shift.sources),
         site=node.site,
     )

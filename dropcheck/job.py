@@ -35,8 +35,8 @@ class CapturedModel:
 
     ``target`` is ``label:Symbol``; ``arguments`` the constructor arguments used, as source text (``""`` for none).
     ``shifts`` are what trained weights say, None where there are none (then the prediction rests on the code alone);
-    ``remark`` says why weights that were given could not be used. ``by_design``: a model left out on purpose (a part of
-    another analysed model), which is no failure.
+    ``remark`` names what of them could not be used, ``weights`` says which file they come from and how it was read.
+    ``by_design``: a model left out on purpose (a part of another analysed model), which is no failure.
     """
 
     target: str
@@ -48,6 +48,7 @@ class CapturedModel:
     graph: Graph | None = None
     shifts: Shifts | None = None
     remark: str | None = None
+    weights: str | None = None
     by_design: bool = False
 
 

@@ -38,6 +38,12 @@ def _input_spec(spec: str | None) -> str | None:
     return spec
 
 
+def _weights_file(file: str | None) -> str | None:
+    if file is not None and not Path(file).is_file():
+        raise typer.BadParameter(f"{file} is a directory" if Path(file).is_dir() else f"there is no file {file}")
+    return file
+
+
 def _report_file(file: Path | None) -> Path | None:
     if file is not None:
         try:
@@ -58,6 +64,14 @@ Targets = Annotated[
 ]
 Input = Annotated[
     str | None, typer.Option(callback=_input_spec, metavar="SPEC", help="Example input: 2x3x32x32, 2x128:int64.")
+]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        callback=_weights_file,
+        metavar="FILE",
+        help="Trained weights of the one TARGET: a state dict (.pt, .pth …) or .safetensors.",
+    ),
 ]
 Select = Annotated[list[str] | None, typer.Option(metavar="CODES", help="Run only the rules with these prefixes.")]
 Ignore = Annotated[list[str] | None, typer.Option(metavar="CODES", help="Leave out the rules with these prefixes.")]

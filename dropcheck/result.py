@@ -30,7 +30,11 @@ class Blame:
 
 @dataclass(frozen=True, slots=True)
 class NormReport:
-    """One batch norm of a model. ``delta`` is None where something opaque stands between a dropout and it."""
+    """One batch norm of a model.
+
+    ``delta`` is None where something opaque stands between a dropout and it, or where its statistics say nothing.
+    ``delta_per_channel`` is empty unless the evidence knows channels; a channel whose statistics say nothing has None.
+    """
 
     name: str
     kind: str
@@ -38,6 +42,7 @@ class NormReport:
     delta_measured: float | None
     sources: tuple[Blame, ...]
     site: Site | None
+    delta_per_channel: tuple[float | None, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +59,10 @@ class DropoutReport:
 class ModelReport:
     """One model: how it was built and captured, and what it holds.
 
-    ``reason`` says why a model was not analysed (and, for a part of another model, where it was). ``opaque`` lists
-    the operations nothing is known about. ``by_design``: left out on purpose, as a part of another analysed model,
-    which is no failure.
+    ``reason`` says why a model was not analysed (and, for a part of another model, where it was); of an analysed one,
+    what its trained weights could not tell. ``weights`` says which file those come from and how it was read.
+    ``opaque`` lists the operations nothing is known about. ``by_design``: left out on purpose, as a part of another
+    analysed model, which is no failure.
     """
 
     target: str
@@ -65,6 +71,7 @@ class ModelReport:
     capture: Literal["fx", "record", "source"] | None = None
     arguments: str | None = None
     input: str | None = None
+    weights: str | None = None
     evidence: Evidence | None = None
     ops: int = 0
     opaque: tuple[str, ...] = ()

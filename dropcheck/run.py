@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -29,19 +30,24 @@ def lint_targets(
     settings: Settings,
     *,
     input: str | None = None,
+    weights: str | None = None,
     jobs: int = 1,
     meanwhile: Callable[[], object] = lambda: None,
 ) -> Report:
     """Analyses files, directories and targets such as ``nets.py:Net(depth=20)``, at most ``jobs`` at a time.
 
-    ``input`` is an input spec; ``meanwhile`` is called while the worker imports torch. What cannot be analysed is among
-    the report's errors, wrong usage as kind ``config``. Raises UsageError if ``settings`` names a rule that is none.
+    ``input`` is an input spec, ``weights`` the file of a trained state dict for the one model that is named;
+    ``meanwhile`` is called while the worker imports torch. What cannot be analysed is among the report's errors, wrong
+    usage as kind ``config``. Raises UsageError if ``settings`` names a rule that is none, or weights come without one
+    file or target.
     """
+    if weights is not None:
+        _check_single(targets)
     started = perf_counter()
     items: list[_Item] = []
     with ExitStack() as stack:
         worker: Worker | None = None
-        for item in _items(targets, settings.exclude, input):
+        for item in _items(targets, settings.exclude, input, weights):
             items.append(item)
             if item.job is not None and worker is None:
                 worker = stack.enter_context(Worker(timeout=settings.timeout, jobs=jobs))
@@ -77,7 +83,13 @@ def _enabled(settings: Settings) -> tuple[Rule, ...]:
         raise UsageError(str(error)) from error
 
 
-def _items(targets: Iterable[str], exclude: Iterable[str], input: str | None) -> Iterator[_Item]:
+def _check_single(targets: Sequence[str]) -> None:
+    if len(targets) != 1 or os.path.isdir(targets[0]):
+        given = f"{len(targets)} are given" if len(targets) != 1 else f"{targets[0]} is a directory"
+        raise UsageError(f"weights belong to one model, and {given}; name it, as in nets.py:Net --weights net.pt")
+
+
+def _items(targets: Iterable[str], exclude: Iterable[str], input: str | None, weights: str | None) -> Iterator[_Item]:
     parsed: list[Target] = []
     for text in targets:
         try:
@@ -87,17 +99,18 @@ def _items(targets: Iterable[str], exclude: Iterable[str], input: str | None) ->
     found = find_files([target.path for target in parsed if target.path and not target.symbol], exclude)
     yield from (_Item(None, error=error) for error in found.errors)
     for target in (*map(Target, found.files), *(target for target in parsed if target.symbol)):
-        yield _item(target, input)
+        yield _item(target, input, weights)
 
 
-def _item(target: Target, input: str | None) -> _Item:
+def _item(target: Target, input: str | None, weights: str | None) -> _Item:
     if target.path is None:
-        return _Item(target.module, target.job(input))
+        return _Item(target.module, target.job(input, weights))
     file = shown_path(str(target.path))
     seen = scan(target.path)
     if seen.error is not None:
         return _Item(file, error=seen.error)
-    return _Item(file, target.job(input) if target.symbol or seen.may_hold_models else None)
+    wanted = target.symbol is not None or weights is not None or seen.may_hold_models
+    return _Item(file, target.job(input, weights) if wanted else None)
 
 
 def _usage_error(text: str, error: UsageError) -> AnalysisError:

@@ -11,14 +11,16 @@ from typing import Any
 from torch import nn
 
 from dropcheck.capture import construction_sites
-from dropcheck.job import Job
+from dropcheck.job import CapturedModel, Job
 from dropcheck.load.build import initialisation_skipped
 from dropcheck.load.failure import LoadError
 from dropcheck.load.importing import import_job
-from dropcheck.load.model import Live, analysed, is_model_class
-from dropcheck.load.survey import Began, Told, survey
-from dropcheck.result import ErrorKind
+from dropcheck.load.model import Analysis, Live, analysed, is_model_class, with_weights
+from dropcheck.load.survey import Began, survey
+from dropcheck.result import AnalysisError, ErrorKind
 from dropcheck.source import Scan, scan
+
+Told = Began | CapturedModel | AnalysisError
 
 
 def analyse(job: Job) -> Iterator[Told]:
@@ -28,16 +30,40 @@ def analyse(job: Job) -> Iterator[Told]:
     """
     try:
         live, scanned = _imported(job)
-        if job.symbol is None:
-            yield from survey(live, scanned)
-            return
-        yield Began(live.target(job.symbol))
-        result = analysed(live, job.symbol, _symbol(live, job.symbol))
-        yield result.captured
-        if result.error is not None:
-            yield result.error
+        if job.symbol is not None:
+            yield Began(live.target(job.symbol))
+            yield from _told(with_weights(live, analysed(live, job.symbol, _symbol(live, job.symbol))))
+        elif job.weights is not None:
+            yield from _only_one(live, scanned)
+        else:
+            for one in survey(live, scanned):
+                yield from (one,) if isinstance(one, Began) else _told(one)
     except LoadError as error:
         yield error.report(job.label if job.symbol is None else f"{job.label}:{job.symbol}")
+
+
+def _told(result: Analysis) -> Iterator[Told]:
+    yield result.captured
+    if result.error is not None:
+        yield result.error
+
+
+def _only_one(live: Live, scanned: Scan) -> Iterator[Told]:
+    """The file's one model, to which its weights must belong. Raises LoadError if the file has several, or none."""
+    results = []
+    for one in survey(live, scanned):
+        if isinstance(one, Began):
+            yield one
+        else:
+            results.append(one)
+    wholes = [one for one in results if not one.captured.by_design]
+    if len(wholes) != 1:
+        targets = ", ".join(one.captured.target for one in wholes)
+        message = f"the weights are those of one model, and this file has {len(wholes) or 'none'}"
+        hint = f"name the one they belong to: {targets}" if targets else "name the file that defines it"
+        raise LoadError(ErrorKind.CONFIG, message, hint)
+    for one in results:
+        yield from _told(with_weights(live, one))
 
 
 def _imported(job: Job) -> tuple[Live, Scan]:

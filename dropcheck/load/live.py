@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -11,17 +14,26 @@ from torch.utils._pytree import tree_leaves, tree_map
 from dropcheck.capture import CaptureError, ExampleInput, capture
 from dropcheck.capture.replica import replica
 from dropcheck.job import CapturedModel, Outcome
+from dropcheck.load.checkpoint import Checkpoint, read, unwrapped
 from dropcheck.load.inputs import example_inputs
+from dropcheck.load.statistics import statistics
+from dropcheck.load.trained import weighed
 from dropcheck.result import AnalysisError, ErrorKind, Status
 
 _HINT = "pass an input its forward accepts: lint(model, example_input, example_kwargs)"
 
 
-def capture_live(model: nn.Module, example_input: Any, example_kwargs: Mapping[str, Any] | None) -> Outcome:
+Weights = str | os.PathLike[str] | Mapping[str, Any]
+
+
+def capture_live(
+    model: nn.Module, example_input: Any, example_kwargs: Mapping[str, Any] | None, weights: Weights | None = None
+) -> Outcome:
     """Captures copies of ``model``, which itself is never run or changed, under the name of its class.
 
     ``example_input`` is a tensor or a tuple of positional arguments; without it and ``example_kwargs`` inputs are
-    inferred. What cannot be captured is an error of the outcome, never an exception.
+    inferred. ``weights``, a file or a state dict, are loaded into a copy; without them the model's own count if its
+    batch norms have seen data. What cannot be captured is an error of the outcome, never an exception.
     """
     name = type(model).__name__
     try:
@@ -32,7 +44,21 @@ def capture_live(model: nn.Module, example_input: Any, example_kwargs: Mapping[s
     except Exception as error:  # noqa: BLE001 - copying a model runs foreign code, which may raise anything
         return _failed(name, f"a copy of it cannot be made: {type(error).__name__}: {error}")
     captured = CapturedModel(name, Status.ANALYSED, capture=result.how, input=result.input, graph=result.graph)
-    return Outcome((captured,))
+    if weights is None and not any(one.seasoned for one in statistics(model, result.graph).values()):
+        return Outcome((captured,))
+    checkpoint = None if weights is None else partial(_checkpoint, weights)
+    judged = weighed(captured, result.example, lambda: replica(model, "cpu"), checkpoint)
+    if judged.error is None or weights is None:
+        return Outcome((judged.captured,))
+    told = judged.error.report(name)
+    return Outcome((judged.captured,), (replace(told, hint=_HINT) if told.kind is ErrorKind.CAPTURE else told,))
+
+
+def _checkpoint(weights: Weights) -> Checkpoint:
+    if isinstance(weights, str | os.PathLike):
+        return read(os.fspath(weights))
+    given = unwrapped("the state dict", weights)
+    return replace(given, tensors={key: _copied(tensor) for key, tensor in given.tensors.items()})
 
 
 def _failed(name: str, message: str, details: str = "") -> Outcome:

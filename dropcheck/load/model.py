@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
@@ -14,8 +14,10 @@ from dropcheck.capture import BuiltSites, Capture, CaptureError, ExampleInput, c
 from dropcheck.job import CapturedModel, Job
 from dropcheck.load.arguments import Arguments, Unknown, argument_sets
 from dropcheck.load.build import Built, adopt, build
+from dropcheck.load.checkpoint import read
 from dropcheck.load.failure import LoadError, foreign
 from dropcheck.load.inputs import example_inputs
+from dropcheck.load.trained import weighed
 from dropcheck.result import AnalysisError, ErrorKind, Status
 
 MOST_BUILDS = 4
@@ -69,6 +71,16 @@ def analysed(live: Live, name: str, value: Any) -> Analysis:
             "name an nn.Module class, a function that returns one, or a module-level instance",
         )
     return _first_that_works(live, target, name, value)
+
+
+def with_weights(live: Live, analysis: Analysis) -> Analysis:
+    """What the job's weights say of an analysed model; the analysis as it is where there are none of either."""
+    file, built = live.job.weights, analysis.built
+    if file is None or built is None or analysis.captured.graph is None:
+        return analysis
+    result = weighed(analysis.captured, analysis.example, built.again, lambda: read(file))
+    error = None if result.error is None else result.error.report(analysis.captured.target)
+    return replace(analysis, captured=result.captured, error=error)
 
 
 def _first_that_works(live: Live, target: str, name: str, make: Callable[..., Any]) -> Analysis:

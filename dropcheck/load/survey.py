@@ -15,7 +15,7 @@ from dropcheck.load.arguments import required
 from dropcheck.load.build import Built
 from dropcheck.load.failure import LoadError
 from dropcheck.load.model import Analysis, Live, analysed, is_model_class
-from dropcheck.result import AnalysisError, Status
+from dropcheck.result import Status
 from dropcheck.source import Candidate, Kind, Scan
 
 
@@ -26,10 +26,7 @@ class Began:
     target: str
 
 
-Told = Began | CapturedModel | AnalysisError
-
-
-def survey(live: Live, scanned: Scan) -> Iterator[Told]:
+def survey(live: Live, scanned: Scan) -> Iterator[Began | Analysis]:
     """The models of a file: instances, factories and classes, users before what they use.
 
     A class met inside an analysed model is a part of it and not analysed again. What could not be built comes last:
@@ -58,10 +55,8 @@ def survey(live: Live, scanned: Scan) -> Iterator[Told]:
         user = seen.user_of(candidate)
         if user is not None:
             yield seen.left_out(candidate, user)
-            continue
-        yield result.captured
-        if result.error is not None:
-            yield result.error
+        else:
+            yield result
 
 
 def _analysed(live: Live, candidate: Candidate, value: Any) -> Analysis | None:
@@ -121,7 +116,7 @@ class _Seen:
         self.analysed: list[CapturedModel] = []
         self.users: list[tuple[str, str]] = []
 
-    def remember(self, candidate: Candidate, result: Analysis) -> CapturedModel:
+    def remember(self, candidate: Candidate, result: Analysis) -> Analysis:
         """Notes an analysed model; one that is the same as an earlier one is left out."""
         captured = result.captured
         assert result.built is not None
@@ -135,7 +130,7 @@ class _Seen:
             if earlier.graph is not None and earlier.graph.nodes == captured.graph.nodes:
                 return self.left_out(candidate, f"the same network as {earlier.target}")
         self.analysed.append(captured)
-        return captured
+        return result
 
     def reason_to_leave_out(self, candidate: Candidate, value: Any) -> str | None:
         """Why a candidate needs no analysis of its own."""
@@ -176,8 +171,8 @@ class _Seen:
                 passed |= uses
         return None
 
-    def left_out(self, candidate: Candidate, reason: str) -> CapturedModel:
-        return CapturedModel(self.live.target(candidate.name), Status.SKIPPED, reason, by_design=True)
+    def left_out(self, candidate: Candidate, reason: str) -> Analysis:
+        return Analysis(CapturedModel(self.live.target(candidate.name), Status.SKIPPED, reason, by_design=True))
 
 
 def _has_no_forward(value: type[nn.Module]) -> bool:

@@ -39,14 +39,15 @@ class NormShift:
         delta: Δ = Var_test / Var_train, None when an operation in ``unknown`` stands between a dropout and the norm.
         sources: the dropouts whose noise arrives, the largest share first.
         unknown: node names of the opaque operations that dropout noise passed on its way here.
-        per_channel: Δ of every channel, where the evidence knows channels; empty otherwise.
+        per_channel: Δ of every channel, where the evidence knows channels; empty otherwise. None for a channel whose
+            statistics say nothing.
     """
 
     norm: str
     delta: float | None
     sources: tuple[Source, ...] = ()
     unknown: tuple[str, ...] = ()
-    per_channel: tuple[float, ...] = ()
+    per_channel: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

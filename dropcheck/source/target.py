@@ -32,11 +32,12 @@ class Target:
     symbol: str | None = None
     call: str | None = None
 
-    def job(self, input: str | None = None) -> Job:
+    def job(self, input: str | None = None, weights: str | None = None) -> Job:
         """What the worker is asked; ``path`` must not be a directory."""
         path = None if self.path is None else os.path.abspath(self.path)
         label = self.module or shown_path(str(path))
-        return Job(label=label, path=path, module=self.module, symbol=self.symbol, call=self.call, input=input)
+        trained = None if weights is None else os.path.abspath(weights)
+        return Job(label, path, self.module, self.symbol, self.call, input, trained)
 
 
 def parse_target(text: str) -> Target:

@@ -1,0 +1,112 @@
+"""What trained weights say of the norms of a captured model."""
+
+from __future__ import annotations
+
+import math
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from torch import nn
+
+from dropcheck.capture import ExampleInput
+from dropcheck.graph import Graph
+from dropcheck.job import CapturedModel
+from dropcheck.load.checkpoint import Checkpoint
+from dropcheck.load.failure import LoadError, foreign
+from dropcheck.load.statistics import Statistics, left_out, statistics
+from dropcheck.load.weights import fit
+from dropcheck.measure.failure import PredictionError
+from dropcheck.measure.masked_copies import predict_from_weights
+from dropcheck.ops import Constant
+from dropcheck.result import ErrorKind, Status
+from dropcheck.shift import Evidence, NormShift, Shifts, predict
+
+_FROM_CODE = "predicted from the code alone"
+_INPUT = "give an input its forward accepts, as in --input 2x3x32x32"
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """A captured model with what its weights say, and why they could not be used if they could not."""
+
+    captured: CapturedModel
+    error: LoadError | None = None
+
+
+def weighed(
+    captured: CapturedModel,
+    example: ExampleInput | None,
+    again: Callable[[], nn.Module],
+    checkpoint: Callable[[], Checkpoint] | None,
+) -> Weighed:
+    """Adds to an analysed model what trained weights say of it.
+
+    Args:
+        captured: has a graph.
+        example: the input it was captured on.
+        again: makes the model anew, on the CPU; what it makes is loaded, run and changed.
+        checkpoint: reads the weights to load; None for those ``again`` brings along.
+
+    Weights that do not fit make the model a failed one. If it cannot be run, the prediction from the code alone stays.
+    """
+    symbol = captured.target.rpartition(":")[2]
+    try:
+        read = None if checkpoint is None else checkpoint()
+        with foreign(ErrorKind.CONSTRUCT, f"constructing {symbol} failed", "give arguments its constructor accepts"):
+            model = again()
+        source = None if read is None else fit(model, read, symbol)
+    except LoadError as error:
+        failed = CapturedModel(captured.target, Status.FAILED, error.message, arguments=captured.arguments)
+        return Weighed(failed, error)
+    assert captured.graph is not None
+    name = "the model" if read is None else read.name
+    return _judged(replace(captured, weights=source), captured.graph, example, model, name)
+
+
+def _judged(
+    captured: CapturedModel, graph: Graph, example: ExampleInput | None, model: nn.Module, name: str
+) -> Weighed:
+    """What the weights in ``model`` say; ``name`` is how the remark calls them."""
+    known = statistics(model, graph)
+    if known and all(one.untrained for one in known.values()):
+        remark = f"{name} holds the batch norm statistics of an untrained network (means 0, variances 1): {_FROM_CODE}"
+        return Weighed(replace(captured, remark=remark))
+    try:
+        predicted = _shifts(model, graph, example, known)
+    except LoadError as error:
+        return Weighed(replace(captured, remark=f"{error.message}: {_FROM_CODE}"), error)
+    shifts = replace(predicted, norms={key: _sound(shift, known.get(key)) for key, shift in predicted.norms.items()})
+    return Weighed(replace(captured, shifts=shifts, remark=left_out(model, graph, known, shifts, predicted)))
+
+
+def _shifts(model: nn.Module, graph: Graph, example: ExampleInput | None, known: Mapping[str, Statistics]) -> Shifts:
+    quiet = predict(graph)
+    if _is_noiseless(graph, quiet):
+        norms = {key: replace(one, per_channel=_ones(known.get(key))) for key, one in quiet.norms.items()}
+        return Shifts(Evidence.WEIGHTS, norms)
+    if example is None:
+        raise LoadError(ErrorKind.CAPTURE, "no input is known to run it on with its weights", _INPUT)
+    try:
+        return predict_from_weights(model, graph, example)
+    except PredictionError as error:
+        details = "".join(traceback.format_exception(error))
+        raise LoadError(ErrorKind.CAPTURE, f"its weights say nothing: {error}", _INPUT, details) from error
+
+
+def _is_noiseless(graph: Graph, quiet: Shifts) -> bool:
+    """Whether no norm can meet noise: then weights make no difference."""
+    drawn = any(isinstance(node.op, Constant) and node.op.random for node in graph)
+    return not drawn and not any(shift.sources or shift.unknown for shift in quiet.norms.values())
+
+
+def _ones(one: Statistics | None) -> tuple[float | None, ...]:
+    return () if one is None else tuple(1.0 if usable else None for usable in one.usable.tolist())
+
+
+def _sound(shift: NormShift, one: Statistics | None) -> NormShift:
+    """The shift, without Δ where it rests on statistics of no training, or on weights that are no numbers."""
+    numbers = (shift.delta, *shift.per_channel, *(number for one in shift.sources for number in (one.share, one.delta)))
+    finite = all(number is None or math.isfinite(number) for number in numbers)
+    untrained = one is not None and one.untrained
+    return shift if finite and not untrained else NormShift(shift.norm, None, (), shift.unknown)
