@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dropcheck.report.view import View
-from dropcheck.report.wording import delta_text, left_out, occurrences_text, one_line, opaque_text, place, visible
+from dropcheck.report.wording import (
+    delta_text,
+    left_out,
+    occurrences_text,
+    one_line,
+    opaque_text,
+    place,
+    remarked,
+    visible,
+)
 from dropcheck.result import AnalysisError, Report
 from dropcheck.rule import Finding
 
@@ -27,6 +36,8 @@ def _lines(report: Report, view: View) -> Iterator[str]:
         yield from map(error_line, report.errors)
     for model in left_out(report):
         yield f"{visible(model.target)}: {model.status}: {one_line(model.reason or 'no reason given')}"
+    for model in remarked(report):
+        yield f"{visible(model.target)}: weights: {one_line(model.reason or '')}"
     for model in report.models:
         if model.opaque:
             yield f"{visible(model.target)}: opaque: {opaque_text(model)}"

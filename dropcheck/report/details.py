@@ -29,8 +29,10 @@ def details(console: Console, model: ModelReport) -> Block:
 def _how(model: ModelReport) -> str:
     how = None if model.capture is None else _CAPTURE[model.capture]
     given = None if model.input is None else f"input {model.input}"
+    weights = None if model.weights is None else f"weights {model.weights}"
     evidence = None if model.evidence is None else f"evidence {model.evidence}"
-    return ", ".join(fact for fact in (how, given, plural(model.ops, "operation"), evidence) if fact is not None)
+    facts = (how, given, weights, plural(model.ops, "operation"), evidence)
+    return ", ".join(fact for fact in facts if fact is not None)
 
 
 def call_of(model: ModelReport) -> str:

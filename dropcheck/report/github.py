@@ -12,6 +12,7 @@ from dropcheck.report.wording import (
     left_out,
     occurrences_text,
     opaque_text,
+    remarked,
     visible,
 )
 from dropcheck.result import Report, Status
@@ -35,6 +36,9 @@ def _commands(report: Report) -> Iterator[str]:
         level = "error" if model.status is Status.FAILED else "warning"
         where = {"file": file_of(model.target), "title": f"{model.status}: {model.target}"}
         yield _command(level, where, model.reason or "no reason given")
+    for model in remarked(report):
+        where = {"file": file_of(model.target), "title": f"weights: {model.target}"}
+        yield _command("notice", where, model.reason or "")
     for model in report.models:
         if model.opaque:
             where = {"file": file_of(model.target), "title": f"opaque: {model.target}"}

@@ -12,7 +12,7 @@ from dropcheck import __version__
 from dropcheck.graph import Site
 from dropcheck.report.marks import marks
 from dropcheck.report.view import View
-from dropcheck.report.wording import file_of, json_text, left_out, opaque_text
+from dropcheck.report.wording import file_of, json_text, left_out, opaque_text, remarked
 from dropcheck.result import ErrorKind, Report, Status
 from dropcheck.rule import Finding, RuleInfo, Severity
 
@@ -21,7 +21,7 @@ _LEVEL = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "
 _ROOT = "%SRCROOT%"
 _WHY = re.compile(r"(?ms)^#+ Why is this bad\s*\n(.*?)(?=^#|\Z)")
 _LINK = re.compile(r"\[([^\[\]]*)\]\(")
-_NOTIFICATIONS = (*ErrorKind, Status.SKIPPED, Status.FAILED, "opaque")
+_NOTIFICATIONS = (*ErrorKind, Status.SKIPPED, Status.FAILED, "opaque", "weights")
 _DESCRIPTION_LIMIT = 1024  # of GitHub code scanning, which refuses a file that exceeds it
 
 
@@ -161,6 +161,8 @@ def _notifications(report: Report) -> Iterator[dict[str, Any]]:
     for model in left_out(report):
         level = "error" if model.status is Status.FAILED else "warning"
         yield _notification(model.status, level, f"{model.target}: {model.reason or 'no reason given'}", model.target)
+    for model in remarked(report):
+        yield _notification("weights", "note", f"{model.target}: {model.reason}", model.target)
     for model in report.models:
         if model.opaque:
             yield _notification("opaque", "warning", f"{model.target}: {opaque_text(model)}", model.target)

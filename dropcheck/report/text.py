@@ -25,6 +25,7 @@ from dropcheck.report.wording import (
     occurrences_text,
     opaque_text,
     place,
+    remarked,
     share_text,
     symbol_of,
     visible,
@@ -68,6 +69,8 @@ def _blocks(console: Console, report: Report, view: View) -> Iterator[Block]:
             yield list(_left_out(console, model))
     if view.quiet:
         return
+    for model in remarked(report):
+        yield list(headed(console, visible(model.target), "weights", "bold yellow", model.reason or ""))
     for model in report.models:
         if model.opaque:
             yield list(_opaque(console, model, None if view.verbose else _MOST_OPAQUE))

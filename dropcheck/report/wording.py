@@ -96,6 +96,11 @@ def left_out(report: Report) -> tuple[ModelReport, ...]:
     )
 
 
+def remarked(report: Report) -> tuple[ModelReport, ...]:
+    """The analysed models whose trained weights do not tell everything."""
+    return tuple(model for model in report.analysed if model.reason)
+
+
 def opaque_text(model: ModelReport, most: int | None = None) -> str:
     """Which operations of a model nothing is known about; at most ``most`` are named."""
     named = ", ".join(one_line(name) for name in model.opaque[:most])
