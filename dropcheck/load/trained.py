@@ -55,7 +55,8 @@ def weighed(
         read = None if checkpoint is None else checkpoint()
         with foreign(ErrorKind.CONSTRUCT, f"constructing {symbol} failed", "give arguments its constructor accepts"):
             model = again()
-        source = None if read is None else fit(model, read, symbol)
+        built = f"{symbol}({captured.arguments})" if captured.arguments else symbol
+        source = None if read is None else fit(model, read, built)
     except LoadError as error:
         failed = CapturedModel(captured.target, Status.FAILED, error.message, arguments=captured.arguments)
         return Weighed(failed, error)
