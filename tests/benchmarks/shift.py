@@ -1,0 +1,179 @@
+"""Predicted against measured shifts on small networks trained for the purpose. Prints Markdown.
+
+Run from the root of the repository:
+
+    python -m tests.benchmarks.shift --cache FOLDER --output tests/benchmarks/RESULTS.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import fnmatch
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from dropcheck.capture import ExampleInput, capture
+from dropcheck.graph import Graph, Node
+from dropcheck.measure.masked_copies import predict_from_weights
+from dropcheck.shift import predict
+
+from . import measuring
+from .nets import NAMES
+from .tables import Comparison, joined, markdown, percent, quantile, rank_correlation
+from .training import Trained, trained
+
+SEED = 20
+_PAIR_SAMPLES = 720
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A dropout and the first norm it reaches: Δ if no other dropout were there, from code alone and measured."""
+
+    dropout: str
+    norm: str
+    prior: float
+    measured: float
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One network: evidence ``weights`` at every norm, evidence ``prior`` at its first pairs."""
+
+    name: str
+    accuracy: float
+    weights: Comparison
+    seconds: float
+    pairs: tuple[Pair, ...]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = _options(arguments)
+    torch.set_num_threads(1)
+    names = [name for name in NAMES if fnmatch.fnmatch(name, options.nets)]
+    if not names:
+        sys.exit(f"no network matches {options.nets!r}; there are {', '.join(NAMES)}")
+    rows = []
+    for name in names:
+        rows.append(compare(trained(name, options.seed, options.cache)))
+        sys.stderr.write(_cells(rows[-1])[0] + " compared\n")
+    text = report(rows, _command(options))
+    sys.stdout.write(text)
+    if options.output is not None:
+        options.output.write_text(text, encoding="utf-8")
+
+
+def compare(net: Trained) -> Row:
+    """Measure Δ at every batch norm of a trained network, and predict it from its weights and from its code."""
+    inputs = net.data.inputs
+    example = ExampleInput((inputs[:2],), given=True)
+    graph = captured(net.model, example)
+    start = time.process_time()
+    found = predict_from_weights(net.model, graph, example)
+    seconds = time.process_time() - start
+    predicted = {graph[name].path: shift.delta for name, shift in found.norms.items()}
+    unknown = [path for path, delta in predicted.items() if delta is None]
+    if unknown:
+        raise ValueError(f"{net.name}: no shift is predicted at {', '.join(unknown)}")
+    measured = measuring.shifts(net.model, inputs)
+    weights = Comparison(tuple(predicted[path] or 0.0 for path in measured), tuple(measured.values()))
+    return Row(net.name, net.accuracy, weights, seconds, tuple(pairs(net.model, graph, inputs[:_PAIR_SAMPLES])))
+
+
+def captured(model: nn.Module, example: ExampleInput) -> Graph:
+    twin = copy.deepcopy(model)
+    return capture(copy.deepcopy(model).train(), [example], twin=lambda: twin).graph
+
+
+def pairs(model: nn.Module, graph: Graph, inputs: torch.Tensor) -> Iterator[Pair]:
+    """Every dropout with the first norm that its noise reaches."""
+    first = [(node, reached[0]) for node in graph if node.drops and (reached := graph.norms_reached(node))]
+    alone = measuring.shifts_of_one(model, inputs, [dropout.path for dropout, _ in first])
+    shifts = predict(graph).norms
+    for dropout, norm in first:
+        prior = next(source.delta for source in shifts[norm.name].sources if source.dropout == dropout.name)
+        yield Pair(_place(dropout), _place(norm), prior, alone[dropout.path][norm.path])
+
+
+def report(rows: Sequence[Row], command: str) -> str:
+    everywhere = joined([row.weights for row in rows])
+    worst = max(rows, key=lambda row: row.weights.median)
+    every = [pair for row in rows for pair in row.pairs]
+    prior = Comparison(tuple(pair.prior for pair in every), tuple(pair.measured for pair in every))
+    listed = [_pair(row, pair) for row in rows for pair in row.pairs]
+    head = ("network", "accuracy", "norms", "measured Δ", "median", "worst", "Spearman", "seconds", "pairs", "prior")
+    return f"""# Predicted against measured shifts
+
+{len(rows)} networks trained on scikit-learn's digits (16×16) or on synthetic series; made by
+
+    {command}
+
+Measured: Δ at every batch norm by the three steps of Li et al. 2019, section 4, on training data. Predicted: evidence
+`weights`, from code and state dict alone. Errors are relative; Spearman is over a network's norms where Δ spans more
+than .1; seconds are processor time. Names say where dropout stands (a: right before a norm, b: a weight layer between,
+d: right behind the weight layer), the drop rate and the activation.
+The last two columns are of evidence `prior`, from the code alone: dropouts, each with the first norm it reaches (Δ if
+it were the only dropout), and the median relative error there.
+
+{markdown(head, [_cells(row) for row in rows])}
+Evidence `weights`, {len(everywhere.errors)} norms: median error {percent(everywhere.median)}, \
+90th percentile {percent(quantile(everywhere.errors, 0.9))}, worst norm {percent(everywhere.worst)}, \
+worst network's median {percent(worst.weights.median)} ({worst.name}).
+
+Evidence `prior`, {len(every)} pairs: Spearman {rank_correlation(prior.predicted, prior.measured):.2f}, \
+median error {percent(prior.median)}, 90th percentile {percent(quantile(prior.errors, 0.9))}, \
+worst pair {percent(prior.worst)}.
+
+## First pairs
+
+{markdown(("network", "dropout", "norm", "measured Δ", "prior"), listed)}"""
+
+
+def _cells(row: Row) -> list[str]:
+    spearman = row.weights.spearman
+    prior = Comparison(tuple(pair.prior for pair in row.pairs), tuple(pair.measured for pair in row.pairs))
+    return [
+        row.name,
+        f"{row.accuracy:.3f}",
+        str(len(row.weights.errors)),
+        f"{min(row.weights.measured):.2f} … {max(row.weights.measured):.2f}",
+        percent(row.weights.median),
+        percent(row.weights.worst),
+        "" if spearman is None else f"{spearman:.2f}",
+        f"{row.seconds:.1f}",
+        str(len(row.pairs)),
+        percent(prior.median) if row.pairs else "",
+    ]
+
+
+def _pair(row: Row, pair: Pair) -> list[str]:
+    return [row.name, pair.dropout, pair.norm, f"{pair.measured:.3f}", f"{pair.prior:.3f}"]
+
+
+def _place(node: Node) -> str:
+    return node.path or node.name
+
+
+def _command(options: argparse.Namespace) -> str:
+    chosen = "" if options.nets == "*" else f" --nets '{options.nets}'"
+    return f"python -m tests.benchmarks.shift{chosen} --seed {options.seed}"
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.shift", description=__doc__)
+    parser.add_argument("--nets", metavar="PATTERN", default="*", help="only networks whose name matches, as mlp-*")
+    parser.add_argument("--seed", type=int, default=SEED, help=f"of initialisation and training (default {SEED})")
+    parser.add_argument("--cache", metavar="DIR", type=Path, help="keeps trained weights for the next run")
+    parser.add_argument("--output", metavar="FILE", type=Path, help="also writes the Markdown here")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""How long predicting takes: against depth, on a network of ResNet-50's size, and a whole lint. Prints Markdown.
+
+Run from the root of the repository:
+
+    python -m tests.benchmarks.speed
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from dropcheck.capture import ExampleInput, capture
+from dropcheck.measure.masked_copies import predict_from_weights
+from dropcheck.shift import predict
+
+from .blocks import PreActivation, conv
+from .tables import markdown
+
+T = TypeVar("T")
+
+DEPTHS = (100, 200, 400, 800)
+_EXAMPLE = Path("examples/wide_resnet.py")
+_RESNET50 = ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2))  # width, blocks, stride of a stage
+_EXPANSION = 4
+
+_HEAD = """# Time
+
+Processor time of one core; every network takes 2 samples of its input. Made by
+
+    python -m tests.benchmarks.speed
+"""
+
+# What nobody who looks at a model can do without: import torch and the file, build, trace.
+_LEAST_WORK = """
+import runpy, sys, torch
+made = runpy.run_path(sys.argv[1])[sys.argv[2]]
+with torch.device("meta"):
+    model = made()
+torch.fx.symbolic_trace(model)
+"""
+
+
+class Bottleneck(nn.Module):
+    """1×1, 3×3 and 1×1 convolutions with norms, dropout before the last one, plus the shortcut."""
+
+    def __init__(self, inputs: int, width: int, stride: int) -> None:
+        super().__init__()
+        outputs = _EXPANSION * width
+        self.branch = nn.Sequential(
+            *(conv(inputs, width, kernel=1), nn.BatchNorm2d(width), nn.ReLU()),
+            *(conv(width, width, stride), nn.BatchNorm2d(width), nn.ReLU(), nn.Dropout(0.1)),
+            *(conv(width, outputs, kernel=1), nn.BatchNorm2d(outputs)),
+        )
+        self.shortcut: nn.Module = nn.Identity()
+        if stride > 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(conv(inputs, outputs, stride, kernel=1), nn.BatchNorm2d(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.branch(x) + self.shortcut(x))
+
+
+def resnet50() -> nn.Sequential:
+    layers: list[nn.Module] = [conv(3, 64, 2, kernel=7), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
+    channels = 64
+    for width, blocks, first in _RESNET50:
+        for block in range(blocks):
+            layers.append(Bottleneck(channels, width, first if block == 0 else 1))
+            channels = _EXPANSION * width
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 1000))
+
+
+def residual(depth: int) -> nn.Sequential:
+    """A pre-activation network of ``depth`` convolutions in one stage, 12 channels wide."""
+    blocks = [PreActivation(12, 12, 1, "b", 0.3, "relu") for _ in range(depth // 2 - 1)]
+    return nn.Sequential(conv(3, 12), *blocks, conv(12, 12), nn.BatchNorm2d(12), nn.ReLU())
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.speed", description=__doc__)
+    parser.add_argument("--runs", type=int, default=5, help="of each command, alternating (default 5)")
+    parser.add_argument("--output", metavar="FILE", type=Path, help="also writes the Markdown here")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    rows = [timed(f"residual, {depth} convolutions", residual(depth), (2, 3, 16, 16)) for depth in DEPTHS]
+    rows.append(timed("ResNet-50 with dropout", resnet50(), (2, 3, 224, 224)))
+    head = ("network", "norms", "capture, s", "prior, s", "weights, s")
+    text = f"{_HEAD}\n{markdown(head, rows)}\n{lint_ratio(options.runs)}\n"
+    sys.stdout.write(text)
+    if options.output is not None:
+        options.output.write_text(text, encoding="utf-8")
+
+
+def timed(name: str, model: nn.Module, shape: tuple[int, ...]) -> list[str]:
+    """Seconds on one core to capture a model, and to predict from its code and from its (settled) weights."""
+    example = ExampleInput((torch.randn(shape),), given=True)
+    settle(model, shape)
+    twin = copy.deepcopy(model.train())
+    capturing, captured = clocked(lambda: capture(model, [example], twin=lambda: twin))
+    prior, shifts = clocked(lambda: predict(captured.graph))
+    weights, _ = clocked(lambda: predict_from_weights(model, captured.graph, example))
+    return [name, str(len(shifts.norms)), *(f"{seconds:.2f}" for seconds in (capturing, prior, weights))]
+
+
+@torch.no_grad()
+def settle(model: nn.Module, shape: tuple[int, ...]) -> None:
+    """Running statistics as of a network that has seen data: those of a fresh one say that it was never trained."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+    model.train()(torch.randn(8, *shape[1:-2], *(min(side, 64) for side in shape[-2:])))
+
+
+def clocked(work: Callable[[], T], clock: Callable[[], float] = time.process_time) -> tuple[float, T]:
+    start = clock()
+    result = work()
+    return clock() - start, result
+
+
+def lint_ratio(runs: int) -> str:
+    """Wall time of ``dropcheck lint`` against importing torch and the file, building on meta and tracing."""
+    lint = [sys.executable, "-m", "dropcheck", "lint", str(_EXAMPLE)]
+    least = [sys.executable, "-c", _LEAST_WORK, str(_EXAMPLE), "WideResNet"]
+    seconds: dict[str, list[float]] = {"lint": [], "least": []}
+    for _ in range(runs):
+        for name, command in (("lint", lint), ("least", least)):
+            taken, run = clocked(
+                partial(subprocess.run, command, capture_output=True, text=True, check=False), time.perf_counter
+            )
+            if run.returncode not in (0, 1):
+                sys.exit(run.stderr)
+            seconds[name].append(taken)
+    one, other = (statistics.median(values) for values in seconds.values())
+    return (
+        f"`dropcheck lint {_EXAMPLE}`: {one:.2f} s; importing torch and the file, building on meta and tracing: "
+        f"{other:.2f} s; ratio {one / other:.2f} (medians of {runs} alternating runs)."
+    )
+
+
+if __name__ == "__main__":
+    main()
