@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import traceback
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from io import StringIO, TextIOWrapper
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from dropcheck import __version__, options
-from dropcheck.config import ConfigError, FailOn, Settings, load_settings
+from dropcheck.config import ConfigError, FailOn, load_settings
 from dropcheck.nearest import suggest
 from dropcheck.output import write_atomically
 from dropcheck.report import render, renderer
@@ -108,7 +108,7 @@ def lint(
     """
     from dropcheck.run import lint_targets
 
-    settings = _given(load_settings(config, Path.cwd()), select, ignore, fail_on, timeout)
+    settings = load_settings(config, Path.cwd()).overruled(select, ignore, fail_on, timeout)
     at_once = jobs or os.cpu_count() or 1
     meanwhile = partial(renderer, format)
     wanted = targets or ["."]
@@ -128,7 +128,34 @@ def lint(
 
 
 @app.command()
-def rules(format: options.RulesFormat = "text") -> int:
+def stats(
+    target: options.Target,
+    weights: options.Weights = None,
+    format: options.Listing = "text",
+    output: options.Output = None,
+    timeout: options.Timeout = None,
+    config: options.Config = None,
+    verbose: options.Verbose = False,
+    color: options.Color = "auto",
+) -> int:
+    """Show how far each layer's weights agree in sign: cos²θ and d·cos²θ.
+
+    Dropout ahead of a layer shifts the batch norm behind it the less, the larger d·cos²θ is (Li et al. 2019, Table 1).
+    """
+    from dropcheck.run import statistics_of
+
+    report = statistics_of(target, load_settings(config, Path.cwd()).overruled(timeout=timeout), weights=weights)
+    from dropcheck.report.stats import as_json, as_text
+
+    _explain_gaps(report, verbose=verbose, verdict_wanted=True)
+    width = shutil.get_terminal_size().columns
+    text = as_json(report) if format == "json" else as_text(report, color=_colored(color, output), width=width)
+    _deliver(text, output)
+    return _exit_code(report, FailOn.NEVER)
+
+
+@app.command()
+def rules(format: options.Listing = "text") -> int:
     """List the rules."""
     from dropcheck.rules import BUILTIN
 
@@ -163,29 +190,6 @@ def _as_markdown(text: str) -> str:
     with console.capture() as capture:
         console.print(Markdown(text))
     return capture.get()
-
-
-def _given(
-    settings: Settings,
-    select: list[str] | None,
-    ignore: list[str] | None,
-    fail_on: str | None,
-    timeout: float | None,
-) -> Settings:
-    """The settings with what the command line says in their place."""
-    spoken: dict[str, Any] = {
-        "select": _codes(select),
-        "ignore": _codes(ignore),
-        "fail_on": None if fail_on is None else FailOn(fail_on),
-        "timeout": timeout,
-    }
-    return replace(settings, **{name: value for name, value in spoken.items() if value is not None})
-
-
-def _codes(texts: list[str] | None) -> tuple[str, ...] | None:
-    if not texts:
-        return None
-    return tuple(code.strip() for text in texts for code in text.split(","))
 
 
 def _colored(when: str, output: Path | None) -> bool:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,26 @@ class Settings:
     fail_on: FailOn = FailOn.WARNING
     timeout: float = 60.0
     thresholds: Thresholds = field(default_factory=Thresholds)
+
+    def overruled(
+        self,
+        select: Iterable[str] | None = None,
+        ignore: Iterable[str] | None = None,
+        fail_on: str | None = None,
+        timeout: float | None = None,
+    ) -> Settings:
+        """The settings with what a command line says, where it says something; each text of codes may hold several."""
+        spoken: dict[str, Any] = {
+            "select": _codes(select),
+            "ignore": _codes(ignore),
+            "fail_on": None if fail_on is None else FailOn(fail_on),
+            "timeout": timeout,
+        }
+        return replace(self, **{name: value for name, value in spoken.items() if value is not None})
+
+
+def _codes(texts: Iterable[str] | None) -> tuple[str, ...] | None:
+    return None if texts is None else tuple(code.strip() for text in texts for code in text.split(",")) or None
 
 
 def load_settings(file: Path | None, directory: Path) -> Settings:

@@ -153,6 +153,7 @@ def _header(captured: CapturedModel) -> ModelReport:
         arguments=captured.arguments,
         input=captured.input,
         weights=captured.weights,
+        layers=captured.layers,
         by_design=captured.by_design,
     )
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from dropcheck.graph import Graph
 from dropcheck.result import AnalysisError, Status
-from dropcheck.shift import Shifts
+from dropcheck.shift import LayerStatistics, Shifts
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,8 @@ class Job:
     Exactly one of ``path`` (a .py file, absolute) and ``module`` (dotted name) is set. Without ``symbol`` every model
     of the file is wanted. ``call`` is the literal call's argument text without parentheses (``"depth=20, p=0.5"``),
     ``input`` an input spec such as ``2x3x32x32``, ``weights`` the file of a trained state dict. ``label`` is how
-    reports call the file (relative path or module).
+    reports call the file (relative path or module). ``statistics``: what is asked for are the layers' weights (those of
+    initialisation where no others are given), not a graph.
     """
 
     label: str
@@ -27,16 +28,23 @@ class Job:
     call: str | None = None
     input: str | None = None
     weights: str | None = None
+    statistics: bool = False
+
+    @property
+    def initialised(self) -> bool:
+        """Whether it takes the weights that a constructor makes."""
+        return self.statistics and self.weights is None
 
 
 @dataclass(frozen=True, slots=True)
 class CapturedModel:
-    """One model as the worker saw it; ``graph`` is None unless ``status`` is analysed.
+    """One model as the worker saw it; ``graph`` is None unless ``status`` is analysed and a graph was asked for.
 
     ``target`` is ``label:Symbol``; ``arguments`` the constructor arguments used, as source text (``""`` for none).
     ``shifts`` are what trained weights say, None where there are none (then the prediction rests on the code alone);
     ``remark`` names what of them could not be used, ``weights`` says which file they come from and how it was read.
-    ``by_design``: a model left out on purpose (a part of another analysed model), which is no failure.
+    ``layers`` are its weight layers, known where weights are. ``by_design``: a model left out on purpose (a part of
+    another analysed model), which is no failure.
     """
 
     target: str
@@ -49,6 +57,7 @@ class CapturedModel:
     shifts: Shifts | None = None
     remark: str | None = None
     weights: str | None = None
+    layers: tuple[LayerStatistics, ...] = ()
     by_design: bool = False
 
 

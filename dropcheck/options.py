@@ -62,6 +62,12 @@ Targets = Annotated[
         "Without any, the current directory.",
     ),
 ]
+Target = Annotated[
+    str,
+    typer.Argument(
+        metavar="TARGET", show_default=False, help="nets.py:Net, package.nets:Net, 'nets.py:Net(depth=20)'."
+    ),
+]
 Input = Annotated[
     str | None, typer.Option(callback=_input_spec, metavar="SPEC", help="Example input: 2x3x32x32, 2x128:int64.")
 ]
@@ -99,7 +105,5 @@ Config = Annotated[Path | None, typer.Option(metavar="FILE", help="Take the conf
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Report findings and failures, nothing else.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Report every norm of every model, and tracebacks.")]
 Color = Annotated[str, typer.Option(callback=one_of(COLORS), metavar="|".join(COLORS), help="When to use colours.")]
-RulesFormat = Annotated[
-    str, typer.Option(callback=one_of(("text", "json")), metavar="text|json", help="How to list them.")
-]
+Listing = Annotated[str, typer.Option(callback=one_of(("text", "json")), metavar="text|json", help="How to list them.")]
 Code = Annotated[str, typer.Argument(metavar="CODE", help="The code of a rule: DC101.")]

@@ -9,7 +9,7 @@ from typing import Literal
 
 from dropcheck.graph import Site
 from dropcheck.rule import Finding, RuleInfo, Severity
-from dropcheck.shift import Evidence, shift_ratio
+from dropcheck.shift import Evidence, LayerStatistics, shift_ratio
 
 
 class Status(StrEnum):
@@ -61,8 +61,8 @@ class ModelReport:
 
     ``reason`` says why a model was not analysed (and, for a part of another model, where it was); of an analysed one,
     what its trained weights could not tell. ``weights`` says which file those come from and how it was read.
-    ``opaque`` lists the operations nothing is known about. ``by_design``: left out on purpose, as a part of another
-    analysed model, which is no failure.
+    ``layers`` are its weight layers, known where weights are. ``opaque`` lists the operations nothing is known about.
+    ``by_design``: left out on purpose, as a part of another analysed model, which is no failure.
     """
 
     target: str
@@ -72,6 +72,7 @@ class ModelReport:
     arguments: str | None = None
     input: str | None = None
     weights: str | None = None
+    layers: tuple[LayerStatistics, ...] = field(default=(), repr=False)
     evidence: Evidence | None = None
     ops: int = 0
     opaque: tuple[str, ...] = ()

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from time import perf_counter
 
 from dropcheck.config import Settings
@@ -42,7 +43,31 @@ def lint_targets(
     file or target.
     """
     if weights is not None:
-        _check_single(targets)
+        _check_single("weights belong to one model", targets)
+    rules = partial(_enabled, settings)
+    return _report(targets, settings, rules, input=input, weights=weights, jobs=jobs, meanwhile=meanwhile)
+
+
+def statistics_of(target: str, settings: Settings, *, weights: str | None = None) -> Report:
+    """The weight layers of the models that a file or target names, each with its cos²θ.
+
+    ``weights`` as for :func:`lint_targets`; without them, those of initialisation. Raises UsageError for a directory.
+    """
+    _check_single("statistics are those of one model", [target])
+    return _report([target], settings, tuple, weights=weights, statistics=True)
+
+
+def _report(
+    targets: Sequence[str],
+    settings: Settings,
+    rules_wanted: Callable[[], tuple[Rule, ...]],
+    *,
+    input: str | None = None,
+    weights: str | None = None,
+    statistics: bool = False,
+    jobs: int = 1,
+    meanwhile: Callable[[], object] = lambda: None,
+) -> Report:
     started = perf_counter()
     items: list[_Item] = []
     with ExitStack() as stack:
@@ -55,13 +80,14 @@ def lint_targets(
         # Not before the worker has begun to import torch: these take their time too.
         from dropcheck.engine import conclude, examine
 
-        rules = _enabled(settings)
+        rules = rules_wanted()
         if worker is not None:
             import dropcheck.flow  # noqa: F401 - the rules will ask the graphs, and this brings networkx
 
             meanwhile()
         errors = [item.error for item in items if item.error is not None]
-        asked = list(dict.fromkeys(item.job for item in items if item.job is not None))
+        jobs_wanted = dict.fromkeys(item.job for item in items if item.job is not None)
+        asked = [replace(job, statistics=statistics) for job in jobs_wanted]
         examined = {}
         for job, outcome in zip(asked, worker.run(asked) if worker is not None else (), strict=True):
             errors += outcome.errors
@@ -83,10 +109,10 @@ def _enabled(settings: Settings) -> tuple[Rule, ...]:
         raise UsageError(str(error)) from error
 
 
-def _check_single(targets: Sequence[str]) -> None:
+def _check_single(why: str, targets: Sequence[str]) -> None:
     if len(targets) != 1 or os.path.isdir(targets[0]):
         given = f"{len(targets)} are given" if len(targets) != 1 else f"{targets[0]} is a directory"
-        raise UsageError(f"weights belong to one model, and {given}; name it, as in nets.py:Net --weights net.pt")
+        raise UsageError(f"{why}, and {given}; name it, as in nets.py:Net")
 
 
 def _items(targets: Iterable[str], exclude: Iterable[str], input: str | None, weights: str | None) -> Iterator[_Item]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
+from contextlib import nullcontext
 from difflib import get_close_matches
 from types import ModuleType
 from typing import Any
@@ -37,7 +38,7 @@ def analyse(job: Job) -> Iterator[Told]:
             yield from _only_one(live, scanned)
         else:
             for one in survey(live, scanned):
-                yield from (one,) if isinstance(one, Began) else _told(one)
+                yield from (one,) if isinstance(one, Began) else _told(with_weights(live, one))
     except LoadError as error:
         yield error.report(job.label if job.symbol is None else f"{job.label}:{job.symbol}")
 
@@ -70,7 +71,7 @@ def _imported(job: Job) -> tuple[Live, Scan]:
     scanned = Scan() if job.path is None else scan(job.path)
     if scanned.error is not None:
         raise LoadError(scanned.error.kind, scanned.error.message, scanned.error.hint)
-    with construction_sites() as sites, initialisation_skipped():
+    with construction_sites() as sites, nullcontext() if job.initialised else initialisation_skipped():
         module = import_job(job, scanned.level)
     return Live(job, module, sites), scanned
 

@@ -11,7 +11,7 @@ import math
 import random
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -35,7 +35,8 @@ LARGE = 2**22
 class Built:
     """A model to trace, where its layers were constructed (by module path), and how to make it again, on the CPU.
 
-    What ``again`` makes has memory, but what it holds is up to chance until weights are loaded into it.
+    What ``again`` makes has memory, but what it holds is up to chance until weights are loaded into it, unless the
+    model was built to be initialised.
     """
 
     model: nn.Module
@@ -47,15 +48,16 @@ class Built:
         return filled(self.again())
 
 
-def build(make: Callable[[], Any], what: str, file: str | None = None) -> Built:
+def build(make: Callable[[], Any], what: str, file: str | None = None, *, initialised: bool = False) -> Built:
     """The model ``make`` constructs, on the meta device where that works, else on the CPU without initialisation.
 
-    ``what`` names it in messages. Raises LoadError.
+    ``what`` names it in messages. ``initialised``: when it is made again, its weights are those its constructor makes.
+    Raises LoadError.
     """
 
     def again() -> nn.Module:
-        with RealConstruction():
-            return _constructed(make, what)
+        with RealConstruction(draws=initialised):
+            return _constructed(make, what, initialised)
 
     failure = f"constructing {what} failed"
     with foreign(ErrorKind.CONSTRUCT, failure, _CONSTRUCT_HINT, file), construction_sites() as built:
@@ -88,9 +90,9 @@ def _on_meta(make: Callable[[], Any]) -> nn.Module | None:
     return None if mode.needed_values else model
 
 
-def _constructed(make: Callable[[], Any], what: str) -> nn.Module:
+def _constructed(make: Callable[[], Any], what: str, initialised: bool = False) -> nn.Module:
     seed()
-    with initialisation_skipped():
+    with nullcontext() if initialised else initialisation_skipped():
         model = make()
     if not isinstance(model, nn.Module):
         raise TypeError(f"expected an nn.Module, got {type(model).__name__}")

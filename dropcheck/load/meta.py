@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from math import prod
 from typing import Any
 
 import torch
@@ -94,7 +94,11 @@ class MetaConstruction(TorchFunctionMode):
 
 
 class RealConstruction(TorchFunctionMode):
-    """Everything lies on the CPU; random numbers for large tensors are not drawn."""
+    """Everything lies on the CPU; random numbers for large tensors are only drawn if they are wanted (``draws``)."""
+
+    def __init__(self, draws: bool = False) -> None:
+        super().__init__()
+        self._largest = math.inf if draws else LARGEST_DRAWN
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -104,9 +108,9 @@ class RealConstruction(TorchFunctionMode):
         if func is untouched:
             return untouched(*args, **kwargs)
         target = args[0] if args and isinstance(args[0], Tensor) else None
-        if target is not None and _leaves_alone(target, name, args):
+        if target is not None and _leaves_alone(target, name, args, self._largest):
             return target
-        if name in ("rand", "randn") and _elements(args, kwargs) > LARGEST_DRAWN:
+        if name in ("rand", "randn") and _elements(args, kwargs) > self._largest:
             return torch.zeros(*args, **_settled(kwargs))
         return func(*args, **_settled(kwargs))
 
@@ -121,11 +125,11 @@ def _settled(kwargs: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _leaves_alone(tensor: Tensor, name: str, args: tuple[Any, ...]) -> bool:
+def _leaves_alone(tensor: Tensor, name: str, args: tuple[Any, ...], largest_drawn: float = LARGEST_DRAWN) -> bool:
     """Whether the function only moves the tensor to a device, or fills a large one with random numbers."""
     if name == "to":
         return isinstance(args[1] if len(args) > 1 else None, str | torch.device)
-    return name in ("cuda", "cpu") or (name in _DRAWN_IN_PLACE and tensor.numel() > LARGEST_DRAWN)
+    return name in ("cuda", "cpu") or (name in _DRAWN_IN_PLACE and tensor.numel() > largest_drawn)
 
 
 def _writes(name: str) -> bool:
@@ -136,7 +140,7 @@ def _elements(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
     """How many elements a factory makes; an upper bound is good enough."""
     sizes = [*args, *(kwargs[key] for key in ("size", "n", "m") if key in kwargs)]
     nested = [size for item in sizes for size in (item if isinstance(item, tuple | list) else (item,))]
-    return prod(max(size, 1) for size in nested if isinstance(size, int) and not isinstance(size, bool))
+    return math.prod(max(size, 1) for size in nested if isinstance(size, int) and not isinstance(size, bool))
 
 
 def _reads_meta(arguments: Any) -> bool:

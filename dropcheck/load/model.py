@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -17,7 +18,7 @@ from dropcheck.load.build import Built, adopt, build
 from dropcheck.load.checkpoint import read
 from dropcheck.load.failure import LoadError, foreign
 from dropcheck.load.inputs import example_inputs
-from dropcheck.load.trained import weighed
+from dropcheck.load.trained import weighed, with_statistics
 from dropcheck.result import AnalysisError, ErrorKind, Status
 
 MOST_BUILDS = 4
@@ -76,9 +77,13 @@ def analysed(live: Live, name: str, value: Any) -> Analysis:
 def with_weights(live: Live, analysis: Analysis) -> Analysis:
     """What the job's weights say of an analysed model; the analysis as it is where there are none of either."""
     file, built = live.job.weights, analysis.built
-    if file is None or built is None or analysis.captured.graph is None:
+    checkpoint = None if file is None else partial(read, file)
+    if built is not None and live.job.statistics:
+        result = with_statistics(analysis.captured, built.again, checkpoint)
+    elif built is not None and checkpoint is not None and analysis.captured.graph is not None:
+        result = weighed(analysis.captured, analysis.example, built.again, checkpoint)
+    else:
         return analysis
-    result = weighed(analysis.captured, analysis.example, built.again, lambda: read(file))
     error = None if result.error is None else result.error.report(analysis.captured.target)
     return replace(analysis, captured=result.captured, error=error)
 
@@ -112,7 +117,8 @@ def _skipped_guess(first: Analysis, target: str) -> Analysis:
 
 def _with_arguments(live: Live, target: str, name: str, make: Callable[..., Any], arguments: Arguments) -> Analysis:
     try:
-        built = build(lambda: make(*arguments.args, **arguments.kwargs), name, live.job.path)
+        wanted = live.job.initialised
+        built = build(lambda: make(*arguments.args, **arguments.kwargs), name, live.job.path, initialised=wanted)
     except LoadError as error:
         failed = CapturedModel(target, Status.FAILED, error.message, arguments=arguments.text)
         return Analysis(failed, error.report(target))

@@ -90,7 +90,7 @@ def left_out(
         "no finite prediction": [_path(graph, name) for name in unexplained],
         "NaN or infinite weights": [repr(key) for key, tensor in weights if not tensor.isfinite().all()],
     }
-    told = [f"{what} in {_listed(names)}" for what, names in parts.items() if names]
+    told = [f"{what} in {listed(names)}" for what, names in parts.items() if names]
     return f"left out: {'; '.join(told)}" if told else None
 
 
@@ -104,6 +104,7 @@ def _channels(graph: Graph, masks: Mapping[str, Tensor]) -> list[str]:
     return [f"{some} of {every} channels of {_path(graph, name)}" for name, (some, every) in counts.items() if some]
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """The names, or the first few and how many more there are."""
     more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
     return ", ".join(names[:_MOST_NAMES]) + more

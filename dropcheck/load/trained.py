@@ -14,10 +14,11 @@ from dropcheck.graph import Graph
 from dropcheck.job import CapturedModel
 from dropcheck.load.checkpoint import Checkpoint
 from dropcheck.load.failure import LoadError, foreign
-from dropcheck.load.statistics import Statistics, left_out, statistics
+from dropcheck.load.statistics import Statistics, left_out, listed, statistics
 from dropcheck.load.weights import fit
 from dropcheck.measure.failure import PredictionError
 from dropcheck.measure.masked_copies import predict_from_weights
+from dropcheck.measure.stats import layer_statistics, unread
 from dropcheck.ops import Constant
 from dropcheck.result import ErrorKind, Status
 from dropcheck.shift import Evidence, NormShift, Shifts, predict
@@ -50,19 +51,47 @@ def weighed(
 
     Weights that do not fit make the model a failed one. If it cannot be run, the prediction from the code alone stays.
     """
-    symbol = captured.target.rpartition(":")[2]
-    try:
-        read = None if checkpoint is None else checkpoint()
-        with foreign(ErrorKind.CONSTRUCT, f"constructing {symbol} failed", "give arguments its constructor accepts"):
-            model = again()
-        built = f"{symbol}({captured.arguments})" if captured.arguments else symbol
-        source = None if read is None else fit(model, read, built)
-    except LoadError as error:
-        failed = CapturedModel(captured.target, Status.FAILED, error.message, arguments=captured.arguments)
-        return Weighed(failed, error)
     assert captured.graph is not None
+    try:
+        model, read, source = _loaded(captured, again, checkpoint)
+    except LoadError as error:
+        return _unusable(captured, error)
     name = "the model" if read is None else read.name
-    return _judged(replace(captured, weights=source), captured.graph, example, model, name)
+    layers = layer_statistics(model, captured.graph)
+    return _judged(replace(captured, weights=source, layers=layers), captured.graph, example, model, name)
+
+
+def with_statistics(
+    captured: CapturedModel, again: Callable[[], nn.Module], checkpoint: Callable[[], Checkpoint] | None
+) -> Weighed:
+    """A model with the statistics of its weight layers and nothing else: it need not be one that can be captured.
+
+    ``again`` and ``checkpoint`` as for :func:`weighed`.
+    """
+    try:
+        model, _, source = _loaded(captured, again, checkpoint)
+    except LoadError as error:
+        return _unusable(captured, error)
+    layers, missed = layer_statistics(model, captured.graph), unread(model, captured.graph)
+    remark = f"no weights were found for {listed(missed)}" if missed else None
+    told = CapturedModel(captured.target, Status.ANALYSED, arguments=captured.arguments, remark=remark)
+    return Weighed(replace(told, weights=source, layers=layers))
+
+
+def _loaded(
+    captured: CapturedModel, again: Callable[[], nn.Module], checkpoint: Callable[[], Checkpoint] | None
+) -> tuple[nn.Module, Checkpoint | None, str | None]:
+    """The model with its weights, and which file they come from and how it was read. Raises LoadError."""
+    symbol = captured.target.rpartition(":")[2]
+    read = None if checkpoint is None else checkpoint()
+    with foreign(ErrorKind.CONSTRUCT, f"constructing {symbol} failed", "give arguments its constructor accepts"):
+        model = again()
+    built = f"{symbol}({captured.arguments})" if captured.arguments else symbol
+    return model, read, None if read is None else fit(model, read, built)
+
+
+def _unusable(captured: CapturedModel, error: LoadError) -> Weighed:
+    return Weighed(CapturedModel(captured.target, Status.FAILED, error.message, arguments=captured.arguments), error)
 
 
 def _judged(

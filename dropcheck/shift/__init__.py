@@ -4,11 +4,13 @@ from dropcheck.shift.evidence import Evidence, NormShift, Shifts, Source, shift_
 from dropcheck.shift.pointwise import Moments, gaussian_moments
 from dropcheck.shift.priors import COS2_THETA, RHO, typical_cos2_theta
 from dropcheck.shift.propagate import predict
+from dropcheck.shift.stats import LayerStatistics
 
 __all__ = [
     "COS2_THETA",
     "RHO",
     "Evidence",
+    "LayerStatistics",
     "Moments",
     "NormShift",
     "Shifts",
