@@ -477,6 +477,20 @@ def test_a_trained_live_model_is_judged_by_its_own_weights(lint: Lint, trained: 
     assert mean / sum(var) == pytest.approx(model.norms[1].delta, rel=0.02)
 
 
+def test_a_live_model_that_cannot_be_run_is_judged_by_its_code(trained: nn.Module) -> None:
+    class Stubborn(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            if len(x) != 2 and not torch.all(self[0].bias == 0.0):
+                raise ValueError("two!")
+            return super().forward(x)
+
+    model = Stubborn(trained.get_submodule("fc1"), nn.Dropout(), trained.get_submodule("bn1"))
+    report = dropcheck.lint(model)
+    assert (report.models[0].evidence, report.errors) == ("prior", ())
+    assert "two!" in (report.models[0].reason or "")
+    assert [error.kind for error in dropcheck.lint(model, weights=model.state_dict()).errors] == ["capture"]
+
+
 def test_a_live_model_that_has_hardly_seen_data_is_judged_by_its_code() -> None:
     model = Net()
     new = dropcheck.lint(model)
