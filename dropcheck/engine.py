@@ -59,7 +59,8 @@ def examine(captured: CapturedModel, rules: Iterable[Rule], thresholds: Threshol
     except Exception as error:  # noqa: BLE001 - reported, with its traceback, as an error of ours
         broken = _internal(captured.target, "the prediction of its shifts", error, "leave this model out until then")
         return Examined(replace(_header(captured), status=Status.FAILED, reason=broken.message), errors=(broken,))
-    subject = Subject(captured.target, captured.graph, shifts, thresholds)
+    layers = {layer.name: layer for layer in captured.layers}
+    subject = Subject(captured.target, captured.graph, shifts, thresholds, layers)
     findings: list[Finding] = []
     errors: list[AnalysisError] = []
     for rule in rules:

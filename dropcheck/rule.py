@@ -13,7 +13,7 @@ from math import inf
 from typing import ClassVar
 
 from dropcheck.graph import Graph, Node, Site
-from dropcheck.shift import Evidence, Shifts, shift_ratio
+from dropcheck.shift import Evidence, LayerStatistics, Shifts, shift_ratio
 
 
 class Severity(StrEnum):
@@ -90,12 +90,16 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What a rule looks at: one captured model with its predicted shifts."""
+    """What a rule looks at: one captured model with its predicted shifts.
+
+    ``layers`` are its weight layers by module path, as far as their weights are known.
+    """
 
     target: str
     graph: Graph
     shifts: Shifts
     thresholds: Thresholds
+    layers: Mapping[str, LayerStatistics] = field(default_factory=dict)
 
     def severity(self, delta: float) -> Severity:
         """How serious a Δ is where weights decide about it: seen from the code alone, never more than a warning."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dropcheck.encounter import Encounter, encounters
+from dropcheck.encounter import encounters
 from dropcheck.graph import WEIGHT_LAYERS, Node
 from dropcheck.ops import Attention, Recurrent, Weight
 from dropcheck.rule import Example, Finding, Rule, Severity, Subject
-from dropcheck.shift import typical_cos2_theta
+from dropcheck.shift import Evidence, typical_cos2_theta
 from dropcheck.shift.priors import FAN_IN
 
 
@@ -108,19 +108,29 @@ net = nn.Sequential(*layers)
         for met in encounters(subject, lambda passage: passage.max_pools == 0 and passage.weight_layers > 0):
             severity = subject.severity(met.delta)
             if severity is not Severity.INFO:
-                message = _message(met, subject.graph.route(met.dropout, met.norm))
+                layers = [
+                    node for node in subject.graph.route(met.dropout, met.norm) if isinstance(node.op, WEIGHT_LAYERS)
+                ]
+                through = f"{layers[0].path!r}" + (f" and {len(layers) - 1} more" if len(layers) > 1 else "")
+                width = _width(subject, layers[0])
+                message = f"{met.noise} reaches {met.target} through {through}: {width}, Δ = {met.delta:.2f}"
                 yield self.finding(subject, met.dropout, severity, message, norm=met.norm, delta=met.delta)
 
 
-def _message(met: Encounter, route: tuple[Node, ...]) -> str:
-    """The layer that reads the dropout decides: behind it the noise is no longer independent."""
-    layers = [node for node in route if isinstance(node.op, WEIGHT_LAYERS)]
-    first = layers[0].op
-    fan_in = first.fan_in if isinstance(first, Weight | Recurrent | Attention) else None
-    cos2_theta = typical_cos2_theta(fan_in, first.positions if isinstance(first, Weight) else 1)
-    d, assumed = (FAN_IN, " (assumed)") if fan_in is None else (fan_in, "")
-    through = f"{layers[0].path!r}" + (f" and {len(layers) - 1} more" if len(layers) > 1 else "")
-    return (
-        f"{met.noise} reaches {met.target} through {through}: "
-        f"d = {d}{assumed}, cos²θ = {cos2_theta:.3f}, d·cos²θ = {d * cos2_theta:.2f}, Δ = {met.delta:.2f}"
-    )
+def _width(subject: Subject, layer: Node) -> str:
+    """d, cos²θ and their product for the layer that reads the dropout: behind it the noise is no longer independent.
+
+    They are those Δ rests on: typical ones for the code alone, else those of the layer's weights if these were found.
+    """
+    fan_in = layer.op.fan_in if isinstance(layer.op, Weight | Recurrent | Attention) else None
+    if subject.shifts.evidence is Evidence.PRIOR:
+        cos2_theta = typical_cos2_theta(fan_in, layer.op.positions if isinstance(layer.op, Weight) else 1)
+        return _product(FAN_IN, cos2_theta, " (assumed)") if fan_in is None else _product(fan_in, cos2_theta)
+    known = subject.layers.get(layer.path)
+    if known is not None and known.cos2_theta is not None:
+        return _product(known.fan_in, known.cos2_theta)
+    return "d unknown" if fan_in is None else f"d = {fan_in}"
+
+
+def _product(fan_in: int, cos2_theta: float, remark: str = "") -> str:
+    return f"d = {fan_in}{remark}, cos²θ = {cos2_theta:.3f}, d·cos²θ = {fan_in * cos2_theta:.2f}"

@@ -12,10 +12,10 @@ from torch import nn
 
 from dropcheck.graph import Graph
 from dropcheck.node import Site
-from dropcheck.ops import Add, Constant, Granularity, Input, Op, Recurrent
+from dropcheck.ops import Add, Constant, Granularity, Input, MatMul, Op, Recurrent
 from dropcheck.rule import Finding, Rule, Subject, Thresholds
 from dropcheck.rules import BUILTIN
-from dropcheck.shift import Evidence, NormShift, Shifts, Source
+from dropcheck.shift import Evidence, LayerStatistics, NormShift, Shifts, Source
 
 RULES: dict[str, Rule] = {rule.code: rule for rule in BUILTIN}
 WEIGHTS, PRIOR, MEASURED = Evidence.WEIGHTS, Evidence.PRIOR, Evidence.MEASURED
@@ -80,6 +80,24 @@ class TestEncounters:
     @pytest.mark.parametrize("code", ["DC101", "DC102", "DC103"])
     def test_a_norm_behind_another_is_not_met(self, code: str) -> None:
         assert found(code, subject(travelling(), n=shift(1.0), m=shift(0.5, d=0.5))) == []
+
+    def test_case_b_names_the_numbers_its_shift_rests_on(self) -> None:
+        graph = chain(d=dropout(0.3), w=conv(fan_in=576), n=bn())
+        layers = {"w": LayerStatistics("w", "Conv2d", 576, 64, 0.05)}
+
+        def told(judged: Subject) -> str:
+            (one,) = found("DC102", judged)
+            return one.message.partition(" through ")[2]
+
+        seen = subject(graph, n=shift(0.8, d=0.8))
+        assert told(replace(seen, layers=layers)) == "'w': d = 576, cos²θ = 0.050, d·cos²θ = 28.80, Δ = 0.80"
+        assert told(seen) == "'w': d = 576, Δ = 0.80"
+        foreseen = subject(graph, PRIOR, n=shift(0.8, d=0.8))
+        assert "cos²θ = 0.050" not in told(replace(foreseen, layers=layers))
+        assert told(replace(foreseen, layers=layers)) == told(foreseen)
+        assert (
+            told(subject(chain(d=dropout(0.3), w=MatMul(), n=bn()), n=shift(0.8, d=0.8))) == "'w': d unknown, Δ = 0.80"
+        )
 
     def test_what_weights_show_is_said_in_the_present(self) -> None:
         graph = chain(d=dropout(0.3), n=bn())
