@@ -174,7 +174,7 @@ def attention(call: Call) -> Op:
     layer = call.module
     if layer is not None:
         return ops.Attention(call.kind, int(layer.embed_dim), as_rate(layer.dropout))  # type: ignore[arg-type]
-    position = 4 if call.target == "scaled_dot_product_attention" else 11
+    position = 4 if call.target == "scaled_dot_product_attention" else 10
     return ops.Attention(call.kind, drop_rate=as_rate(call.argument(position, "dropout_p", 0.0)))
 
 

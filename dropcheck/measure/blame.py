@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
+from dropcheck.measure.called import Called
 from dropcheck.measure.copies import TINY, Copies
 
 
@@ -23,6 +23,14 @@ class Blame:
 
     def through_weights(self) -> Blame:
         return Blame(self.shares)
+
+
+def dropped_behind(blame: Blame | None, before: Tensor, after: Tensor, name: str, fresh: bool, copies: Copies) -> Blame:
+    """Behind the dropout ``name`` that made ``after`` of ``before``, whose blame is ``blame``."""
+    if blame is None:
+        return dropped(None, name, 0.0, fresh)
+    noise = float(copies.noise(after).mean())
+    return dropped(blame, name, min(float(copies.noise(before).mean()) / max(noise, TINY), 1.0), fresh)
 
 
 def dropped(before: Blame | None, name: str, kept: float, fresh: bool) -> Blame:
@@ -46,21 +54,20 @@ def mixed(parts: Sequence[tuple[Blame, float]]) -> Blame:
     return Blame(shares, frozenset().union(*(part.fresh for part, _ in parts)))
 
 
-def weighed(
-    blame: Blame, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor, copies: Copies
-) -> Blame:
-    """Behind a weight layer called as ``func(x, weight, …)``.
+def weighed(blame: Blame, call: Called, out: Tensor, copies: Copies) -> Blame:
+    """Behind a weight layer, a call of x, weight and so on.
 
     A fresh element's noise is independent of its neighbours': it passes as Σ w² Var (Kim et al. 2023, supplement,
     Eq. 12). What is not fresh is correlated and takes the rest of the noise that really arrived.
     """
     fresh = sum(blame.shares[name] for name in blame.fresh)
+    args = call.args
     plain = len(args) > 1 and isinstance(args[1], Tensor) and copies.hold(args[0]) and copies.hold(out)
     if not 0.0 < fresh < 1.0 - 1e-6 or not plain:
         return blame.through_weights()
     rest = [None, *args[3:]] if len(args) > 2 else []
-    options = {name: None if name == "bias" else option for name, option in kwargs.items()}
-    passed = func(copies.noise(args[0]) * fresh, args[1].square(), *rest, **options)
+    options = {name: None if name == "bias" else option for name, option in call.kwargs.items()}
+    passed = call.func(copies.noise(args[0]) * fresh, args[1].square(), *rest, **options)
     now = min(float(passed.mean() / copies.noise(out).mean().clamp_min(TINY)), 1.0)
     factors = (now / fresh, (1.0 - now) / (1.0 - fresh))
     return Blame({name: share * factors[name not in blame.fresh] for name, share in blame.shares.items()})

@@ -8,22 +8,24 @@ evenly spread values of the drawn distribution that take part in everything done
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from dropcheck.measure.called import Called
+
 _SIZE = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """What is known of a random tensor: a population of its values ``(_SIZE,)`` and the nodes that drew it."""
+    """What is known of a random tensor: a population of its values ``(_SIZE,)``, and the node that made it."""
 
     population: Tensor
-    name: str
+    node: str
 
     @property
     def mean(self) -> float:
@@ -80,10 +82,8 @@ def _numbers(args: Sequence[Any], kwargs: Mapping[str, Any], *wanted: tuple[str,
     return [float(number) for number in found]
 
 
-def derived(
-    func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], draws: Mapping[int, Draw]
-) -> Draw | None:
-    """What is known of the result of an elementwise call on random tensors and numbers.
+def derived(call: Called, draws: Mapping[int, Draw]) -> Tensor | None:
+    """The population of the result of an elementwise call on random tensors and numbers.
 
     ``draws`` holds what is known of the tensors among the arguments, by id.
     """
@@ -92,7 +92,6 @@ def derived(
         return draws[id(argument)].population.clone() if id(argument) in draws else argument
 
     first = next(iter(draws.values()))
-    result = func(*map(stand_in, args), **{name: stand_in(argument) for name, argument in kwargs.items()})
-    if not isinstance(result, Tensor) or result.shape != first.population.shape:
-        return None
-    return Draw(result, first.name)
+    kwargs = {name: stand_in(argument) for name, argument in call.kwargs.items()}
+    result = call.func(*map(stand_in, call.args), **kwargs)
+    return result if isinstance(result, Tensor) and result.shape == first.population.shape else None

@@ -3,46 +3,35 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import torch.nn.functional as F
 
-from dropcheck.capture.names import plain_name
+from dropcheck.measure.called import Called
 
 _RECURRENT = {"lstm", "gru", "rnn_tanh", "rnn_relu"}
-_ATTENTION = "multi_head_attention_forward"
 _SIGNATURE = inspect.signature(F.multi_head_attention_forward)
 
 
-@dataclass(frozen=True, slots=True)
-class Inner:
-    """The arguments of the same call without its dropout."""
-
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
-
-
-def inner(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Inner | None:
+def without_dropout(call: Called) -> Called | None:
     """The call without the dropout inside it; None if it has none that is on."""
-    name = plain_name(func)
-    if name in _RECURRENT and len(args) > 8:
+    if call.kind in _RECURRENT and len(call.args) > 8:
         # A packed sequence comes with its batch sizes in second place, which moves everything on by one.
-        rate = 5 if isinstance(args[3], bool) else 6
-        return _without(args, rate, kwargs) if args[rate] > 0.0 and args[rate + 1] else None
-    if name == "scaled_dot_product_attention":
-        if len(args) > 4:
-            return _without(args, 4, kwargs) if args[4] > 0.0 else None
-        return Inner(args, {**kwargs, "dropout_p": 0.0}) if kwargs.get("dropout_p", 0.0) > 0.0 else None
-    if name == _ATTENTION:
-        bound = _SIGNATURE.bind(*args, **kwargs)
+        rate = 5 if isinstance(call.args[3], bool) else 6
+        return _with(call, rate, 0.0) if call.args[rate] > 0.0 and call.args[rate + 1] else None
+    if call.kind == "scaled_dot_product_attention":
+        if len(call.args) > 4:
+            return _with(call, 4, 0.0) if call.args[4] > 0.0 else None
+        return replace(call, kwargs={**call.kwargs, "dropout_p": 0.0}) if call.kwargs.get("dropout_p", 0.0) else None
+    if call.kind == "multi_head_attention_forward":
+        bound = _SIGNATURE.bind(*call.args, **call.kwargs)
         bound.apply_defaults()
         given = bound.arguments
         on = given["dropout_p"] > 0.0 and given["training"]
-        return Inner((), {**given, "dropout_p": 0.0}) if on else None
+        return replace(call, args=(), kwargs={**given, "dropout_p": 0.0}) if on else None
     return None
 
 
-def _without(args: tuple[Any, ...], position: int, kwargs: Mapping[str, Any]) -> Inner:
-    return Inner((*args[:position], 0.0, *args[position + 1 :]), kwargs)
+def _with(call: Called, position: int, argument: Any) -> Called:
+    return replace(call, args=(*call.args[:position], argument, *call.args[position + 1 :]))

@@ -62,8 +62,9 @@ def _run(model: nn.Module, graph: Graph, maker: Maker) -> dict[str, Measured]:
     known = survey(model, maker, where)
     set_flags(flags)
     batch, steps = _size(known)
-    given = matched(model, maker.batch(batch, known.shape), steps)
-    run = MaskedRun(model, graph, where, Copies(MASKS, batch), known)
+    judged = {node.name for node in graph if node.remembers} - known.misplaced
+    given = matched(model, maker.batch(batch, known.shape), steps, where, judged)
+    run = MaskedRun(model, where, Copies(MASKS, batch), known.always_on, judged)
     args, kwargs = given.arguments(MASKS + 1)
     with run.running():
         model(*args, **kwargs)
@@ -73,7 +74,7 @@ def _run(model: nn.Module, graph: Graph, maker: Maker) -> dict[str, Measured]:
 def _size(known: Survey) -> tuple[int, int]:
     """Samples and matching steps that fit into WORK; a step is a forward and a backward."""
     steps = 10 if known.cost * 24 * (MASKS + 31) < WORK else 5
-    most = 512 if len(known.shape) <= 1 or known.cost < 1e6 else 128
+    most = 2048 if len(known.shape) <= 1 else 512 if known.cost < 1e6 else 128
     return int(max(16, min(most, WORK / max(1.0, known.cost * (MASKS + 1 + 3 * steps))))), steps
 
 

@@ -6,7 +6,7 @@ norms towards them; our own, cheap, and half the error of plain textures on the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Any
 
 import torch
@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from dropcheck.capture.names import plain_name
 from dropcheck.measure.copies import TINY, by_channel, mean_var
 from dropcheck.measure.synthetic import Synthetic
+from dropcheck.measure.where import Whereabouts
 
 _RATE, _MEMORY, _SCALE_MEMORY = 0.2, 0.9, 0.999
 
@@ -24,20 +24,20 @@ _RATE, _MEMORY, _SCALE_MEMORY = 0.2, 0.9, 0.999
 class _Gaps(TorchFunctionMode):
     """Collects how far each norm's input is from the running statistics, dropout on."""
 
-    def __init__(self) -> None:
+    def __init__(self, where: Whereabouts, judged: Set[str]) -> None:
         super().__init__()
+        self.where, self.judged = where, judged
         self.found: list[Tensor] = []
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        kwargs = dict(kwargs or {})
-        if plain_name(func) != "batch_norm" or func is not F.batch_norm:
-            return func(*args, **kwargs)
-        return self._norm(*args, **kwargs)
+        node = self.where.node(func, args)
+        return self._norm(node, *args, **kwargs or {}) if func is F.batch_norm else func(*args, **kwargs or {})
 
     def _norm(
         self,
+        node: str,
         input: Tensor,
         running_mean: Tensor | None,
         running_var: Tensor | None,
@@ -50,7 +50,7 @@ class _Gaps(TorchFunctionMode):
         if running_mean is None or running_var is None:
             return F.batch_norm(input, None, None, weight, bias, True, momentum, eps)
         usable = running_mean.isfinite() & running_var.isfinite() & (running_var > TINY)
-        if usable.any() and input.requires_grad:
+        if node in self.judged and usable.any() and input.requires_grad:
             mean, var = (moment[usable, 0] for moment in mean_var(by_channel(input)))
             known = running_var[usable] + eps
             off = (mean - running_mean[usable]).square() / known
@@ -58,14 +58,19 @@ class _Gaps(TorchFunctionMode):
         return F.batch_norm(input, running_mean, running_var, weight, bias, False, 0.0, eps)
 
 
-def matched(model: nn.Module, given: Synthetic, steps: int) -> Synthetic:
-    """``given`` with its main input after ``steps`` gradient steps; as it is where no norm depends on that input."""
+def matched(model: nn.Module, given: Synthetic, steps: int, where: Whereabouts, judged: Set[str]) -> Synthetic:
+    """``given`` with its main input after ``steps`` gradient steps; as it is where no norm depends on that input.
+
+    ``judged``: nodes of the norms to be matched.
+    """
     if given.main is None:
         return given
     x = given.leaves[given.main].detach().clone().requires_grad_(True)
     first, second = torch.zeros_like(x), torch.zeros_like(x)  # Adam by hand: torch.optim takes seconds to import
     for t in range(1, steps + 1):
-        slope = _slope(model, given, x)
+        with torch.enable_grad():
+            copy = x.clone()  # a forward may write into its input
+        slope = _slope(model, given.with_main(copy), x, _Gaps(where, judged))
         if slope is None or not slope.isfinite().all():
             break
         with torch.no_grad():
@@ -75,11 +80,11 @@ def matched(model: nn.Module, given: Synthetic, steps: int) -> Synthetic:
     return given.with_main(x.detach())
 
 
-def _slope(model: nn.Module, given: Synthetic, x: Tensor) -> Tensor | None:
-    gaps = _Gaps()
+def _slope(model: nn.Module, given: Synthetic, x: Tensor, gaps: _Gaps) -> Tensor | None:
+    """The gradient of all gaps together with respect to ``x``, from which the main input of ``given`` was made."""
     with torch.enable_grad():
-        args, kwargs = given.with_main(x.clone()).arguments()  # a forward may write into its input
-        with gaps:
+        args, kwargs = given.arguments()
+        with gaps.where.watching(), gaps:
             model(*args, **kwargs)
         if not gaps.found:
             return None

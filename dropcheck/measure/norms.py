@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dropcheck.measure.calibrate import adjust, solve, undo_masks
 from dropcheck.measure.copies import TINY, Copies, by_channel, mean_var
-from dropcheck.measure.notes import Notes
+from dropcheck.measure.notes import Note, Notes
 
 _LARGEST = 1e6
 """Δ is kept within 1e-6 … 1e6."""
@@ -55,15 +55,16 @@ class Norms:
         eps: float = 1e-5,
     ) -> Tensor:
         """F.batch_norm with the running statistics, or each kind of copy with its own where there are none."""
+        note = self.notes[input]
         if running_mean is None or running_var is None:
             whole = self.copies.hold(input)
             parts = (self.copies.masked(input), self.copies.clean(input)) if whole else (input,)
-            return torch.cat([F.batch_norm(part, None, None, weight, bias, True, momentum, eps) for part in parts])
-        if name in self.judged and self.copies.hold(input):
-            input, running_mean, running_var = self._judge(name, input, running_mean, running_var)
-        out = F.batch_norm(input, running_mean, running_var, weight, bias, False, 0.0, eps)
-        if blame := self.notes[input].blame:
-            self.notes.change(out, blame=blame)
+            out = torch.cat([F.batch_norm(part, None, None, weight, bias, True, momentum, eps) for part in parts])
+        else:
+            if name in self.judged and self.copies.hold(input):
+                input, running_mean, running_var = self._judge(name, input, running_mean, running_var)
+            out = F.batch_norm(input, running_mean, running_var, weight, bias, False, 0.0, eps)
+        self.notes[out] = Note(note.blame)
         return out
 
     def _judge(self, name: str, x: Tensor, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -72,8 +73,9 @@ class Norms:
         if broken.any():
             own_mean, own_var = (moment[:, 0] for moment in mean_var(self.copies.masked(by_channel(x))))
             mean, var = torch.where(broken, own_mean, mean), torch.where(broken, own_var, var)
+        note = self.notes[x]
         x = self._calibrated(x, mean, var)
-        blame = self.notes[x].blame
+        blame = note.blame
         clean = mean_var(self.copies.clean(by_channel(x)))[1][:, 0]
         self.found[name] = _measured(clean, var, ~broken & (var > TINY), blame.shares if blame else {})
         return x, mean, var

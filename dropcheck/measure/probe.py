@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from dropcheck import ops
-from dropcheck.capture.names import plain_name
 from dropcheck.capture.record import tensors_in
-from dropcheck.measure.kinds import is_on, operation
+from dropcheck.measure.called import Called
+from dropcheck.measure.inner import without_dropout
 from dropcheck.measure.synthetic import Maker, Synthetic
 from dropcheck.measure.where import Whereabouts
 
@@ -69,25 +69,23 @@ class _Probe(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        kwargs = kwargs or {}
-        if plain_name(func) in ("batch_norm", "instance_norm"):
-            name = self.where.node(func, args)
-            if not _halves_agree(args[0]):
-                self.survey.misplaced.add(name)
-        op = operation(func, args, kwargs)
-        if isinstance(op, ops.Dropout):
-            name = self.where.node(func)
-            if is_on(func, args, kwargs) and op.drop_rate > 0.0:
-                self.survey.always_on.add(name)
+        call = Called(func, args, kwargs or {}, self.where.node(func, args))
+        if call.kind in ("batch_norm", "instance_norm") and not _halves_agree(args[0]):
+            self.survey.misplaced.add(call.node)
+        if isinstance(call.op, ops.Dropout):
+            if call.is_on and call.op.drop_rate > 0.0:
+                self.survey.always_on.add(call.node)
             return args[0]
-        result = func(*args, **kwargs)
-        if isinstance(op, ops.Constant) and op.random:
-            self.survey.always_on.add(self.where.node(func))
+        quiet = without_dropout(call)
+        if quiet is not None:
+            self.survey.always_on.add(call.node)
+        result = (quiet or call).run()
+        if call.is_random:
+            self.survey.always_on.add(call.node)
             _repeat_half(result)
-        for tensor in tensors_in(result):
-            self.survey.cost += 8.0 * tensor.numel()  # memory traffic
-        if isinstance(op, ops.Weight) and isinstance(result, Tensor):
-            self.survey.cost += result.numel() * args[1][0].numel()
+        self.survey.cost += 8.0 * sum(tensor.numel() for tensor in tensors_in(result))  # memory traffic
+        if isinstance(call.op, ops.Weight) and isinstance(result, Tensor):
+            self.survey.cost += result.numel() * call.tensors[1][0].numel()
         return result
 
 

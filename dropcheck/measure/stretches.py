@@ -6,16 +6,14 @@ one channel of the weight layer's output, and two numbers per channel (shift and
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from torch import Tensor
 
 from dropcheck import ops
-from dropcheck.capture.names import writes_its_argument
+from dropcheck.measure.called import Called
 
 Step = Callable[[Tensor, slice], Tensor]
 """Applies one operation to the rows of a tensor that the slice selects."""
@@ -47,7 +45,7 @@ class Stretch:
         return values
 
 
-def can_follow(op: ops.Op | None, x: Tensor, out: Tensor, others: Sequence[Tensor]) -> bool:
+def keeps_channels(op: ops.Op | None, x: Tensor, out: Tensor, others: Sequence[Tensor]) -> bool:
     """Whether an operation that made ``out`` of ``x`` (and ``others``) keeps its samples and channels apart."""
     if x.dim() < 2 or out.dim() < 2 or out.shape[:2] != x.shape[:2]:
         return False
@@ -58,37 +56,20 @@ def can_follow(op: ops.Op | None, x: Tensor, out: Tensor, others: Sequence[Tenso
     return isinstance(op, _ELEMENTWISE) and out.shape == x.shape
 
 
-def step_of(func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], x: Tensor) -> Step:
+def step_of(call: Called, x: Tensor) -> Step:
     """The call as a step on ``x``; other arguments with the same samples go along row by row."""
-    samples = x.shape[0]
-    copies_first = writes_in_place(func, args, kwargs)
+    samples, writes = x.shape[0], call.writes
 
     def step(values: Tensor, rows: slice) -> Tensor:
         def moved(argument: Any) -> Any:
             if argument is x:
-                return values.clone() if copies_first else values
+                return values.clone() if writes else values
             if isinstance(argument, Tensor) and argument.dim() > 0 and argument.shape[0] == samples:
                 return argument[rows]
             return argument
 
-        result: Tensor = func(*map(moved, args), **{name: moved(argument) for name, argument in kwargs.items()})
+        kwargs = {name: moved(argument) for name, argument in call.kwargs.items()}
+        result: Tensor = call.func(*map(moved, call.args), **kwargs)
         return result
 
     return step
-
-
-def writes_in_place(func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-    """Whether the call changes its first argument: ``relu_``, ``+=``, ``F.relu(x, inplace=True)``."""
-    if writes_its_argument(func):
-        return True
-    position = _inplace_position(func)
-    return kwargs.get("inplace") is True or (position is not None and len(args) > position and args[position] is True)
-
-
-@cache
-def _inplace_position(func: Callable[..., Any]) -> int | None:
-    try:
-        names = list(inspect.signature(func).parameters)
-    except (TypeError, ValueError):  # builtins have none
-        return None
-    return names.index("inplace") if "inplace" in names else None

@@ -52,7 +52,7 @@ class Whereabouts:
             leaving.remove()
 
     def node(self, func: Callable[..., Any], tensors: Sequence[Any] = ()) -> str:
-        """The node of a call that is happening now; to be asked once for every call of that function.
+        """The node of a call that is happening now; to be asked once for every call.
 
         ``tensors``: the call's arguments; a function that is given a layer's parameters belongs to that layer.
         """
