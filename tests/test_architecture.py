@@ -133,7 +133,15 @@ def imported_by(script: str, *arguments: str, cwd: Path) -> tuple[int, set[str]]
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--version"], ["--help"], ["lint", "--help"], ["rules"], ["explain", "DC101"], ["lint", "plain.py"]],
+    [
+        ["--version"],
+        ["--help"],
+        ["lint", "--help"],
+        ["stats", "--help"],
+        ["rules"],
+        ["explain", "DC101"],
+        ["lint", "plain.py"],
+    ],
     ids=" ".join,
 )
 def test_commands_that_need_no_model_need_no_torch(arguments: list[str], tmp_path: Path) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dropcheck.capture import ExampleInput, capture
+from dropcheck.cli import main
 from dropcheck.measure.stats import layer_statistics
 from dropcheck.report.stats import as_json, as_text
 from dropcheck.result import ModelReport, Report, Status
@@ -167,3 +171,162 @@ class TestMeans:
         assert mean_statistics([layer(0.5, 10), layer(None, 100)]) == MeanStatistics(1, 0.5, 5.0)
         assert mean_statistics([layer(None, 10)]) is None
         assert mean_statistics([]) is None
+
+
+LAYERS = (
+    LayerStatistics("conv", "Conv2d", 144, 16, 0.025, convolution=True),
+    LayerStatistics("dead", "Conv2d", 9, 16, None, convolution=True),
+    LayerStatistics("fc", "Linear", 64, 10, 0.125),
+)
+
+
+def report(**facts: Any) -> Report:
+    return Report(models=(ModelReport("nets.py:Net", Status.ANALYSED, arguments="width=4", **facts),))
+
+
+class TestRendering:
+    def test_table(self) -> None:
+        assert as_text(report(weights="net.pt", layers=LAYERS), width=120) == (
+            "nets.py:Net(width=4): weights of net.pt\n"
+            "\n"
+            " layer                   kind       d   filters    cos²θ   d·cos²θ\n"
+            " ─────────────────────────────────────────────────────────────────\n"
+            " conv                    Conv2d   144        16   0.0250      3.60\n"
+            " dead                    Conv2d     9        16        –         –\n"
+            " fc                      Linear    64        10   0.1250      8.00\n"
+            "\n"
+            " mean of 2 layers                                 0.0750      5.80\n"
+            " mean of 1 convolution                            0.0250      3.60\n"
+            "\n"
+            "Li et al. 2019, Table 1, has cos²θ of 0.014 to 0.035 and d·cos²θ of 2.6 to 52.7 for trained networks.\n"
+        )
+
+    def test_weights_at_initialisation_say_so(self) -> None:
+        text = as_text(report(layers=LAYERS[:1]), width=200)
+        assert text.startswith("nets.py:Net(width=4): weights at initialisation, where d·cos²θ ≈ 1 whatever the width;")
+        assert "Table 1" not in text
+        assert "convolution" not in text  # all layers are: a second mean would say the same
+
+    def test_what_was_not_found_is_named(self) -> None:
+        text = as_text(report(layers=(), reason="no weights were found for /matmul"))
+        assert text.splitlines()[-2:] == ["no weight layers", "no weights were found for /matmul"]
+
+    def test_names_are_shown_and_not_interpreted(self) -> None:
+        layer = LayerStatistics("[bold]a\x1b[31m", "Linear", 4, 4, 0.5)
+        assert "[bold]a␛[31m" in as_text(report(layers=(layer,)))
+
+    def test_colours_only_when_asked(self) -> None:
+        assert "\x1b" not in as_text(report(layers=LAYERS))
+        assert "\x1b" in as_text(report(layers=LAYERS), color=True)
+
+    def test_json_has_the_numbers_in_full(self) -> None:
+        (model,) = json.loads(as_json(report(weights="net.pt", layers=LAYERS)))["models"]
+        assert model["layers"][0] == {
+            "name": "conv",
+            "kind": "Conv2d",
+            "d": 144,
+            "filters": 16,
+            "cos2_theta": 0.025,
+            "d_cos2_theta": pytest.approx(3.6),
+        }
+        assert model["layers"][1]["cos2_theta"] is None
+        assert model["mean"] == {"layers": 2, "cos2_theta": pytest.approx(0.075), "d_cos2_theta": pytest.approx(5.8)}
+        assert model["mean_convolutions"]["layers"] == 1
+
+
+NETS = """\
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, width: int = 8):
+        super().__init__()
+        self.conv, self.bn, self.fc = nn.Conv2d(3, width, 3), nn.BatchNorm2d(width), nn.Linear(width, 4)
+
+    def forward(self, x):
+        return self.fc(self.bn(self.conv(x)).mean((2, 3)))
+
+
+class Wide(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc, self.even = nn.Linear(600, 600), nn.Linear(600, 600)
+        nn.init.constant_(self.even.weight, 0.1)
+
+    def forward(self, x):
+        raise RuntimeError("not meant to be run")
+
+
+made = Wide()
+"""
+
+Stats = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def stats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Stats:
+    """Runs ``dropcheck stats`` beside nets.py; answers with exit code, stdout and stderr."""
+    (tmp_path / "nets.py").write_text(NETS, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["dropcheck", "stats", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        out, err = capfd.readouterr()
+        assert isinstance(stop.value.code, int)
+        return stop.value.code, out, err
+
+    return run
+
+
+class TestCommand:
+    def test_given_weights(self, stats: Stats) -> None:
+        namespace: dict[str, Any] = {}
+        exec(NETS, namespace)
+        net = namespace["Net"](12)
+        torch.save({"state_dict": net.state_dict()}, "net.pt")
+        arguments = ("nets.py:Net(12)", "--weights", "net.pt", "--format", "json", "--output", "stats.json")
+        assert stats(*arguments) == (0, "", "")
+        (model,) = json.loads(Path("stats.json").read_text(encoding="utf-8"))["models"]
+        assert (model["target"], model["status"]) == ("nets.py:Net", "analysed")
+        assert (model["arguments"], model["weights"]) == ("12", "net.pt['state_dict']")
+        expected = [(one.name, one.fan_in, one.filters, one.cos2_theta) for one in layer_statistics(net)]
+        found = [(one["name"], one["d"], one["filters"], one["cos2_theta"]) for one in model["layers"]]
+        assert found == [(*facts, pytest.approx(cos2)) for *facts, cos2 in expected]
+        assert model["mean"]["layers"] == 2
+
+    def test_weights_of_initialisation_are_real(self, stats: Stats) -> None:
+        """However large the layers, and whether or not the forward can be followed."""
+        code, out, _ = stats("nets.py", "--format", "json")
+        models = {model["target"]: model for model in json.loads(out)["models"] if model["layers"]}
+        assert code == 0
+        assert models.keys() == {"nets.py:Net", "nets.py:Wide", "nets.py:made"}
+        for target in ("nets.py:Wide", "nets.py:made"):
+            drawn, even = models[target]["layers"]
+            assert drawn["d_cos2_theta"] == pytest.approx(1.0, abs=0.2)
+            assert even["d_cos2_theta"] == pytest.approx(600.0)
+        assert {model["weights"] for model in models.values()} == {None}
+
+    def test_weights_of_another_model(self, stats: Stats) -> None:
+        torch.save(nn.Linear(3, 3).state_dict(), "other.pt")
+        code, out, err = stats("nets.py:Net", "--weights", "other.pt")
+        assert code == 3
+        assert out == ""
+        assert "other.pt does not fit Net" in err
+
+    @pytest.mark.parametrize(
+        ("arguments", "complaint"),
+        [
+            (["."], "statistics are those of one model, and . is a directory"),
+            (["nets.py:Net", "--weights", "no.pt"], "there is no file no.pt"),
+            (["nets.py:Net", "--format", "yaml"], "'yaml'"),
+            ([], "TARGET"),
+        ],
+    )
+    def test_wrong_usage(self, stats: Stats, arguments: list[str], complaint: str) -> None:
+        code, out, err = stats(*arguments)
+        assert (code, out) == (2, "")
+        assert complaint in err
