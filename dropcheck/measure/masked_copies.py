@@ -63,7 +63,7 @@ def _run(model: nn.Module, graph: Graph, maker: Maker) -> dict[str, Measured]:
     set_flags(flags)
     batch, steps = _size(known)
     judged = {node.name for node in graph if node.remembers} - known.misplaced
-    given = matched(model, maker.batch(batch, known.shape), steps, where, judged)
+    given = matched(model, maker.batch(batch, known.shape, known.features_last is True), steps, where, judged)
     run = MaskedRun(model, where, Copies(MASKS, batch), known.always_on, judged)
     args, kwargs = given.arguments(MASKS + 1)
     with run.running():

@@ -30,12 +30,14 @@ class Survey:
         cost: multiply-adds of one sample's forward.
         always_on: nodes that are random in evaluation too: no shift comes from them.
         misplaced: norms whose input does not have the batch along axis 0.
+        features_last: whether the main input is a sequence of vectors: the first weight layer sums over its last axis.
     """
 
     shape: tuple[int, ...]
     cost: float = 0.0
     always_on: set[str] = field(default_factory=set)
     misplaced: set[str] = field(default_factory=set)
+    features_last: bool | None = None
 
 
 def survey(model: nn.Module, maker: Maker, where: Whereabouts) -> Survey:
@@ -84,9 +86,15 @@ class _Probe(TorchFunctionMode):
             self.survey.always_on.add(call.node)
             _repeat_half(result)
         self.survey.cost += 8.0 * sum(tensor.numel() for tensor in tensors_in(result))  # memory traffic
+        if self.survey.features_last is None and isinstance(call.op, ops.Weight | ops.Recurrent | ops.Attention):
+            self.survey.features_last = self._sums_last_axis(call)
         if isinstance(call.op, ops.Weight) and isinstance(result, Tensor):
             self.survey.cost += result.numel() * call.tensors[1][0].numel()
         return result
+
+    def _sums_last_axis(self, call: Called) -> bool:
+        shape, x = self.survey.shape, call.tensors[0]
+        return not call.kind.startswith("conv") and len(shape) > 1 and x.dim() > 2 and x.shape[-1] == shape[-1]
 
 
 def _halves_agree(x: Any) -> bool:

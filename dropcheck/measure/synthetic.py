@@ -77,15 +77,20 @@ class Maker:
         small = (*full[:1], *(min(n, LARGEST) for n in full[1:]))
         yield from dict.fromkeys((small, full))
 
-    def batch(self, batch: int, shape: tuple[int, ...]) -> Synthetic:
-        """``batch`` samples: the main input is textured, token ids are drawn anew, the rest comes from the example."""
-        leaves = [self._leaf(i, leaf, batch, shape) for i, leaf in enumerate(self.leaves)]
+    def batch(self, batch: int, shape: tuple[int, ...], features_last: bool = False) -> Synthetic:
+        """``batch`` samples: the main input is textured, token ids are drawn anew, the rest comes from the example.
+
+        ``features_last``: channels are the last axis of ``shape`` (sequences of vectors), not the first.
+        """
+        leaves = [self._leaf(i, leaf, batch, shape, features_last) for i, leaf in enumerate(self.leaves)]
         return Synthetic(tuple(leaves), self.structure, self.main)
 
-    def _leaf(self, position: int, leaf: Any, batch: int, shape: tuple[int, ...]) -> Any:
+    def _leaf(self, position: int, leaf: Any, batch: int, shape: tuple[int, ...], features_last: bool) -> Any:
         if not isinstance(leaf, Tensor):
             return leaf
         if position == self.main:
+            if features_last:
+                return texture(batch, (shape[-1], *shape[:-1])).movedim(1, -1).contiguous().to(leaf.dtype)
             return (texture(batch, shape) if shape else torch.randn(batch)).to(leaf.dtype)
         if leaf.dim() == 0 or leaf.shape[0] != self.size:
             return leaf.clone()
