@@ -18,8 +18,8 @@ class Encounter:
 
     Attributes:
         delta: Δ = Var_test / Var_train at the norm if this were the only dropout.
-        evidence: what Δ rests on.
-        passage: what the noise passes on its way.
+        total: Δ there with all dropouts.
+        evidence: what both rest on.
         others: how many more norms it meets in the same way.
     """
 
@@ -27,8 +27,8 @@ class Encounter:
     drop: Dropout
     norm: Node
     delta: float
+    total: float
     evidence: Evidence
-    passage: Passage
     others: int
 
     @property
@@ -61,19 +61,20 @@ def encounters(subject: Subject, wanted: Callable[[Passage], bool], *, of_sample
     ``of_samples``: only dropouts of whole samples (stochastic depth), otherwise only others. Dropouts of everything
     (a drop rate of 1) are left to the rules about rates.
     """
-    met: dict[str, list[tuple[float, str]]] = {}
+    met: dict[str, list[tuple[float, NormShift]]] = {}
     for shift, source, passage in meetings(subject):
         if wanted(passage):
-            met.setdefault(source.dropout, []).append((source.delta, shift.norm))
+            met.setdefault(source.dropout, []).append((source.delta, shift))
     for dropout in subject.graph.of(Dropout):
         drop = dropout.op
         if dropout.name not in met or not isinstance(drop, Dropout):
             continue
         if drop.drop_rate == 1.0 or drops_samples(drop) is not of_samples:
             continue
-        delta, norm = max(met[dropout.name], key=lambda one: ratio(one[0]))
-        passage, others = subject.graph.passages(dropout)[norm], len(met[dropout.name]) - 1
-        yield Encounter(dropout, drop, subject.graph[norm], delta, subject.shifts.evidence, passage, others)
+        delta, shift = max(met[dropout.name], key=lambda one: ratio(one[0]))
+        total = delta if shift.delta is None else shift.delta
+        norm, evidence, others = subject.graph[shift.norm], subject.shifts.evidence, len(met[dropout.name]) - 1
+        yield Encounter(dropout, drop, norm, delta, total, evidence, others)
 
 
 def severities(subject: Subject) -> dict[Site | str, Severity]:

@@ -38,6 +38,9 @@ class AccumulatedShift(Rule):
     Use fewer dropouts or lower rates along the stream: one per branch, ahead of its last weight layer, or a single one
     behind the last batch norm.
 
+    A network already trained this way recovers in part when its running statistics are estimated again with
+    dropout off.
+
     ## Near misses
     Where the rules about single dropouts say as much, nothing is added: one dropout is enough at this very norm, or
     most of its noise comes from source lines that are reported elsewhere. Two dropouts are not many; streams that stay

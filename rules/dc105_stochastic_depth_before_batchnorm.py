@@ -44,6 +44,9 @@ class StochasticDepthBeforeBatchNorm(Rule):
     Keep the drop rates small and let them grow with depth from 0, so that the strongest noise has the fewest norms
     behind it; or normalise the stream with nn.LayerNorm or nn.GroupNorm, which store nothing of training.
 
+    A network already trained this way recovers in part when its running statistics are estimated again with
+    dropout off.
+
     ## Near misses
     Rates so small beside the stream that the shift ratio stays below the warning threshold are not reported, nor are
     networks that normalise with layer norm, a branch dropped behind the last batch norm, and a drop rate of 0. What
@@ -62,7 +65,7 @@ class StochasticDepthBeforeBatchNorm(Rule):
             _NET.format("(0.4, 0.2, 0.0)"),
             expect=(
                 "17: warning DropPath(0.40) drops a branch whose noise reaches batch norm '1.bn' (and 2 more): its running variance will be 1.33x what evaluation sees (Δ = 0.75)",
-                "17: warning DropPath(0.20) drops a branch whose noise reaches batch norm '2.bn' (and 1 more): its running variance will be 1.08x what evaluation sees (Δ = 0.92)",
+                "17: warning DropPath(0.20) drops a branch whose noise reaches batch norm '2.bn' (and 1 more): its running variance will be 1.08x what evaluation sees (Δ = 0.92), with all other dropouts Δ = 0.77",
             ),
             input="2x64x8x8",
         ),
@@ -130,4 +133,6 @@ class Net(nn.Module):
             severity = subject.severity(met.delta)
             if severity is not Severity.INFO:
                 message = f"{met.noise} drops a branch whose noise reaches {met.target}: {met.harm}"
+                if f"{met.total:.2f}" != f"{met.delta:.2f}":
+                    message += f", with all other dropouts Δ = {met.total:.2f}"
                 yield self.finding(subject, met.dropout, severity, message, norm=met.norm, delta=met.delta)

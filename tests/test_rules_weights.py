@@ -207,6 +207,13 @@ class TestStochasticDepth:
         assert (one.severity, one.norm, one.site) == (severity, "n0", self.GRAPH["d0"].site)
         assert one.message.startswith("StochasticDepth(0.20) drops a branch whose noise reaches batch norm 'n0': ")
 
+    def test_says_what_all_of_them_do_where_that_is_more(self) -> None:
+        (alone,) = found("DC105", subject(self.GRAPH, n0=shift(0.9, d0=0.9)))
+        assert alone.message.endswith("its running variance is 1.11x what evaluation sees (Δ = 0.90)")
+        (one, _) = found("DC105", subject(self.GRAPH, n1=shift(0.7, d0=0.9, d1=0.91)))
+        assert one.message.endswith("1.11x what evaluation sees (Δ = 0.90), with all other dropouts Δ = 0.70")
+        assert (one.delta, one.severity) == (0.9, "warning")
+
     def test_a_rate_of_one_is_left_to_the_rules_about_rates(self) -> None:
         graph = stream(1, drop=dropout(1.0, "DropPath", Granularity.SAMPLE))
         assert found("DC105", subject(graph, n0=shift(0.5, d0=0.5))) == []
