@@ -41,8 +41,10 @@ class StaleBatchNormStatistics(Rule):
 
     ## Near misses
     Without trained weights nothing is known of stored statistics, and this rule is silent. So it is where every norm
-    stays below the warning threshold: in networks without dropout, wide ones, and ones whose statistics have been
-    estimated again already.
+    stays below the warning threshold, as in networks without dropout and in wide ones.
+
+    Statistics are taken to be those of training: a state dict does not say whether they have been estimated again
+    since. Leave this rule out (--ignore DC701) for one where they have.
 
     ## Source
     Li et al. 2019, section 4 and Table 3; Hendrycks and Gimpel 2016, "Adjusting for Dropout Variance in Batch
