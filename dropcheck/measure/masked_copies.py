@@ -74,7 +74,8 @@ def _run(model: nn.Module, graph: Graph, maker: Maker) -> dict[str, Measured]:
 def _size(known: Survey) -> tuple[int, int]:
     """Samples and matching steps that fit into WORK; a step is a forward and a backward."""
     steps = 10 if known.cost * 24 * (MASKS + 31) < WORK else 5
-    most = 2048 if len(known.shape) <= 1 else 512 if known.cost < 1e6 else 128
+    few = 512 if known.cost < 1e6 else 128
+    most = few if known.convolves else 2048  # without positions each sample gives each channel one value only
     return int(max(16, min(most, WORK / max(1.0, known.cost * (MASKS + 1 + 3 * steps))))), steps
 
 

@@ -21,6 +21,30 @@ from dropcheck.measure.where import Whereabouts
 _RATE, _MEMORY, _SCALE_MEMORY = 0.2, 0.9, 0.999
 
 
+class _Moments(torch.autograd.Function):
+    """Mean and variance per channel, ``(channels,)``, of ``(batch, channels, places)``.
+
+    The gradient is taken from the input itself, which the norm keeps anyway: autograd would keep it twice more.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor) -> tuple[Tensor, Tensor]:
+        mean, var = mean_var(y)
+        ctx.save_for_backward(y, mean)
+        return mean[:, 0], var[:, 0]
+
+    @staticmethod
+    def backward(ctx: Any, of_mean: Tensor, of_var: Tensor) -> Tensor:
+        y, mean = ctx.saved_tensors
+        count = y.shape[0] * y.shape[2]
+        scale = of_var[:, None] * (2.0 / count)
+        slope: Tensor = torch.addcmul(of_mean[:, None] / count - scale * mean, y, scale)
+        return slope
+
+
+_moments: Callable[[Tensor], tuple[Tensor, Tensor]] = _Moments.apply
+
+
 class _Gaps(TorchFunctionMode):
     """Collects how far each norm's input is from the running statistics, dropout on."""
 
@@ -51,7 +75,7 @@ class _Gaps(TorchFunctionMode):
             return F.batch_norm(input, None, None, weight, bias, True, momentum, eps)
         usable = running_mean.isfinite() & running_var.isfinite() & (running_var > TINY)
         if node in self.judged and usable.any() and input.requires_grad:
-            mean, var = (moment[usable, 0] for moment in mean_var(by_channel(input)))
+            mean, var = (moment[usable] for moment in _moments(by_channel(input)))
             known = running_var[usable] + eps
             off = (mean - running_mean[usable]).square() / known
             self.found.append((off + 0.5 * (var / known + 1e-3).log().square()).mean())

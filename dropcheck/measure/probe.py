@@ -31,6 +31,7 @@ class Survey:
         always_on: nodes that are random in evaluation too: no shift comes from them.
         misplaced: norms whose input does not have the batch along axis 0.
         features_last: whether the main input is a sequence of vectors: the first weight layer sums over its last axis.
+        convolves: whether there is any convolution.
     """
 
     shape: tuple[int, ...]
@@ -38,6 +39,7 @@ class Survey:
     always_on: set[str] = field(default_factory=set)
     misplaced: set[str] = field(default_factory=set)
     features_last: bool | None = None
+    convolves: bool = False
 
 
 def survey(model: nn.Module, maker: Maker, where: Whereabouts) -> Survey:
@@ -88,6 +90,7 @@ class _Probe(TorchFunctionMode):
         self.survey.cost += 8.0 * sum(tensor.numel() for tensor in tensors_in(result))  # memory traffic
         if self.survey.features_last is None and isinstance(call.op, ops.Weight | ops.Recurrent | ops.Attention):
             self.survey.features_last = self._sums_last_axis(call)
+        self.survey.convolves |= call.kind.startswith("conv")
         if isinstance(call.op, ops.Weight) and isinstance(result, Tensor):
             self.survey.cost += result.numel() * call.tensors[1][0].numel()
         return result
