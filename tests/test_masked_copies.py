@@ -21,7 +21,7 @@ from dropcheck.measure.masked_copies import predict_from_weights
 from dropcheck.shift import Evidence, NormShift, Shifts
 from tests.small_models import Lambda
 
-VECTOR, IMAGE = (16,), (3, 12, 12)
+VECTOR, IMAGE = (16,), (3, 8, 8)
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
 
 
@@ -138,7 +138,7 @@ NETS = st.tuples(
 )
 
 
-@settings(max_examples=8, deadline=None, derandomize=True)
+@settings(max_examples=6, deadline=None, derandomize=True)
 @given(net=NETS, widths=st.lists(st.sampled_from([24, 48]), min_size=1, max_size=3), seed=st.integers(0, 99))
 def test_random_mlps(net: tuple[str, float, str], widths: list[int], seed: int) -> None:
     torch.manual_seed(seed)
@@ -148,7 +148,7 @@ def test_random_mlps(net: tuple[str, float, str], widths: list[int], seed: int) 
     assert_shares_add_up(shifts)
 
 
-@settings(max_examples=6, deadline=None, derandomize=True)
+@settings(max_examples=4, deadline=None, derandomize=True)
 @given(net=NETS, widths=st.lists(st.sampled_from([8, 16]), min_size=1, max_size=2), seed=st.integers(0, 99))
 def test_random_convnets(net: tuple[str, float, str], widths: list[int], seed: int) -> None:
     torch.manual_seed(seed)
@@ -409,6 +409,38 @@ def test_norms_without_memory_use_their_own_statistics(norm: nn.Module) -> None:
     assert_close(shifts, simulated(model, VECTOR), 0.1)
 
 
+def test_an_instance_norm_with_memory_is_judged_by_the_variances_of_samples() -> None:
+    torch.manual_seed(0)
+    norm = nn.InstanceNorm2d(12, track_running_stats=True, momentum=0.02)
+    layers = nn.Sequential(nn.Conv2d(3, 12, 3), nn.Dropout(0.4))
+    model = nn.Sequential(*layers, norm)
+    with torch.no_grad():
+        for _ in range(150):
+            model(smooth(64, IMAGE))
+        seen = layers.eval()(smooth(1024, IMAGE)).flatten(2).var(2)
+    assert norm.running_var is not None
+    truth = float(seen.mean() / norm.running_var.mean())
+    assert last(predicted(model.train(), IMAGE)).delta == pytest.approx(truth, rel=0.15)
+
+
+def test_block_dropout_of_another_library() -> None:
+    class DropBlock2d(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.drop_prob, self.block_size = 0.3, 3
+
+        def forward(self, x: Tensor) -> Tensor:
+            if not self.training:
+                return x
+            seeds = torch.rand_like(x) < self.drop_prob / 9 * 64 / 36
+            kept = 1.0 - F.max_pool2d(seeds.to(x.dtype), 3, 1, 1)
+            return x * kept * kept.numel() / kept.sum()
+
+    torch.manual_seed(0)
+    model = settled(branch(lambda m, x: m.drop(x), drop=DropBlock2d()), IMAGE)
+    assert_close(predicted(model, IMAGE), simulated(model, IMAGE), 0.1)
+
+
 def test_a_norm_called_twice_is_two_nodes() -> None:
     def forward(m: Any, x: Tensor) -> Tensor:
         return m.bn(m.drop(m.second(F.relu(m.bn(m.drop(m.first(x)))))))
@@ -549,7 +581,7 @@ def test_dropout_inside_a_layer(kind: str) -> None:
             model(data)
     shift = last(predicted(model, (8, 16)))
     truth = simulated_on(model, data)
-    assert shift.delta == pytest.approx(truth, rel=0.1)
+    assert shift.delta == pytest.approx(truth, rel=0.15)
     assert [source.dropout for source in shift.sources] == [kind]
 
 

@@ -67,6 +67,35 @@ class Norms:
         self.notes[out] = Note(note.blame)
         return out
 
+    def instance_norm(
+        self,
+        name: str,
+        input: Tensor,
+        running_mean: Tensor | None = None,
+        running_var: Tensor | None = None,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        use_input_stats: bool = True,
+        momentum: float = 0.1,
+        eps: float = 1e-5,
+    ) -> Tensor:
+        """F.instance_norm. One with memory trains on each sample's own variances and remembers their mean."""
+        note = self.notes[input]
+        own = running_mean is None or running_var is None
+        if own or name not in self.judged or not self.copies.hold(input):
+            out = F.instance_norm(input, running_mean, running_var, weight, bias, own, 0.0, eps)
+        else:
+            clean = self.copies.clean(input)
+            stored = F.instance_norm(clean, running_mean, running_var, weight, bias, False, 0.0, eps)
+            trained = F.instance_norm(self.copies.masked(input), None, None, weight, bias, True, 0.0, eps)
+            out = torch.cat([trained, stored])
+            variances = (by_channel(part).var(2, unbiased=False).mean(0) for part in (clean, self.copies.masked(input)))
+            now, then = variances
+            usable = now.isfinite() & then.isfinite() & (then > TINY)
+            self.found[name] = _measured(now, then, usable, note.blame.shares if note.blame else {})
+        self.notes[out] = Note(note.blame)
+        return out
+
     def _judge(self, name: str, x: Tensor, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The calibrated input, and statistics without those that are no numbers."""
         broken = ~(mean.isfinite() & var.isfinite() & (var >= 0.0))

@@ -74,6 +74,8 @@ class MaskedRun(TorchFunctionMode):
             return self._dropout(call, call.op)
         if call.kind == "batch_norm":
             return self.norms.batch_norm(call.node, *call.args, **call.kwargs)
+        if call.kind == "instance_norm":
+            return self.norms.instance_norm(call.node, *call.args, **call.kwargs)
         if call.is_random and call.node not in self.always_on:
             return self.chance.draw(call)
         if (quiet := without_dropout(call)) is not None:
