@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_models import Lambda
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -19,7 +20,6 @@ from dropcheck.graph import Graph
 from dropcheck.measure.failure import PredictionError
 from dropcheck.measure.masked_copies import predict_from_weights
 from dropcheck.shift import Evidence, NormShift, Shifts
-from tests.small_models import Lambda
 
 VECTOR, IMAGE = (16,), (3, 8, 8)
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
