@@ -47,8 +47,8 @@ class AccumulatedShift(Rule):
     below the warning threshold, and norms behind a layer norm, are clean.
 
     ## Source
-    Li et al. 2019, section 4 and Fig. 4 (the shift grows with depth); Kim et al. 2023, guideline 1, for the remedy.
-    Shifts that norms pass on, with Δ up to 2.0, were measured for this rule on small networks.
+    Li et al. 2019, section 4, who measure the ratio at every norm of a network; Kim et al. 2023, guideline 1, for the
+    remedy. That norms pass a shift on, with Δ up to 2.0, was measured for this rule on small trained networks.
     """
 
     code = "DC104"
