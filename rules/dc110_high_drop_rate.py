@@ -108,10 +108,10 @@ class Net(nn.Module):
 
     def check(self, subject: Subject) -> Iterator[Finding]:
         for node in subject.graph.of(Dropout):
-            drop, norms = node.op, subject.graph.norms_reached(node)
+            drop = node.op
             if not isinstance(drop, Dropout) or not node.drops or drop.drop_rate < self.limit or drops_samples(drop):
                 continue
-            if norms:
+            if norms := subject.graph.norms_reached(node):
                 message = (
                     f"{shown(drop)} {_effect(drop.drop_rate)} upstream of batch norm {norms[0].path!r} "
                     f"(guideline: a drop rate below {self.limit})"
