@@ -44,8 +44,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"rich", "typer"},
     "__main__": {"cli"},
     "capture": {"graph", "ops", "torch"},
-    "measure": {"capture", "graph", "ops", "shift", "torch"},
-    "load": {"capture", "graph", "job", "measure", "ops", "result", "shift", "source", "torch"},
+    "simulate": {"capture", "graph", "ops", "shift", "torch"},
+    "load": {"capture", "graph", "job", "simulate", "ops", "result", "shift", "source", "torch"},
     "api": {"config", "engine", "load", "result", "rule", "rules", "run", "source", "torch"},
 }
 

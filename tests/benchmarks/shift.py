@@ -21,7 +21,7 @@ from torch import nn
 
 from dropcheck.capture import ExampleInput, capture
 from dropcheck.graph import Graph, Node
-from dropcheck.measure.masked_copies import predict_from_weights
+from dropcheck.simulate.masked_copies import predict_from_weights
 from dropcheck.shift import predict
 
 from . import measuring

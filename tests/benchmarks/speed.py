@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from dropcheck.capture import ExampleInput, capture
-from dropcheck.measure.masked_copies import predict_from_weights
+from dropcheck.simulate.masked_copies import predict_from_weights
 from dropcheck.shift import predict
 
 from .blocks import PreActivation, conv

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch.nn.functional as F
 
-from dropcheck.measure.called import Called
+from dropcheck.simulate.called import Called
 
 _RECURRENT = {"lstm", "gru", "rnn_tanh", "rnn_relu"}
 _SIGNATURE = inspect.signature(F.multi_head_attention_forward)

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from dropcheck import ops
-from dropcheck.measure.called import Called
+from dropcheck.simulate.called import Called
 
 Step = Callable[[Tensor, slice], Tensor]
 """Applies one operation to the rows of a tensor that the slice selects."""

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dropcheck.measure.copies import Copies
+from dropcheck.simulate.copies import Copies
 from dropcheck.ops import Dropout, Granularity
 
 _SELU_FLOOR = -1.7580993408473766

@@ -15,17 +15,17 @@ from dropcheck import ops
 from dropcheck.capture.calls import Call
 from dropcheck.capture.catalogue import module_row
 from dropcheck.capture.record import tensors_in
-from dropcheck.measure.blame import dropped, dropped_behind
-from dropcheck.measure.called import Called
-from dropcheck.measure.chance import Chance
-from dropcheck.measure.copies import Copies
-from dropcheck.measure.failure import PredictionError
-from dropcheck.measure.following import note_on
-from dropcheck.measure.inner import without_dropout
-from dropcheck.measure.masks import affine
-from dropcheck.measure.norms import Measured, Norms
-from dropcheck.measure.notes import Note, Notes
-from dropcheck.measure.where import Whereabouts
+from dropcheck.simulate.blame import dropped, dropped_behind
+from dropcheck.simulate.called import Called
+from dropcheck.simulate.chance import Chance
+from dropcheck.simulate.copies import Copies
+from dropcheck.simulate.failure import PredictionError
+from dropcheck.simulate.following import note_on
+from dropcheck.simulate.inner import without_dropout
+from dropcheck.simulate.masks import affine
+from dropcheck.simulate.norms import Measured, Norms
+from dropcheck.simulate.notes import Note, Notes
+from dropcheck.simulate.where import Whereabouts
 
 _BLOCK = 7
 """Side of the squares of block dropout where the layer does not say."""

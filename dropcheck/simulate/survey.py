@@ -12,10 +12,10 @@ from torch.overrides import TorchFunctionMode
 
 from dropcheck import ops
 from dropcheck.capture.record import tensors_in
-from dropcheck.measure.called import Called
-from dropcheck.measure.inner import without_dropout
-from dropcheck.measure.synthetic import Maker, Synthetic
-from dropcheck.measure.where import Whereabouts
+from dropcheck.simulate.called import Called
+from dropcheck.simulate.inner import without_dropout
+from dropcheck.simulate.synthetic import Maker, Synthetic
+from dropcheck.simulate.where import Whereabouts
 
 _SAMPLES = 2
 _HALVES = 2

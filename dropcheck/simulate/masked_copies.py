@@ -13,15 +13,15 @@ from torch import nn
 
 from dropcheck.capture import ExampleInput
 from dropcheck.graph import Graph
-from dropcheck.measure.copies import Copies
-from dropcheck.measure.failure import PredictionError
-from dropcheck.measure.match import matched
-from dropcheck.measure.norms import Measured
-from dropcheck.measure.probe import Survey, survey
-from dropcheck.measure.run import MaskedRun
-from dropcheck.measure.synthetic import Maker
-from dropcheck.measure.untouched import flags_of_training, set_flags, untouched
-from dropcheck.measure.where import Whereabouts
+from dropcheck.simulate.copies import Copies
+from dropcheck.simulate.failure import PredictionError
+from dropcheck.simulate.match import matched
+from dropcheck.simulate.norms import Measured
+from dropcheck.simulate.survey import Survey, survey
+from dropcheck.simulate.run import MaskedRun
+from dropcheck.simulate.synthetic import Maker
+from dropcheck.simulate.untouched import flags_of_training, set_flags, untouched
+from dropcheck.simulate.where import Whereabouts
 from dropcheck.shift import Evidence, NormShift, Shifts, Source
 
 MASKS = 3

@@ -9,9 +9,9 @@ from typing import Any
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from dropcheck.measure.blame import Blame
-from dropcheck.measure.draws import Draw
-from dropcheck.measure.stretches import Stretch
+from dropcheck.simulate.blame import Blame
+from dropcheck.simulate.draws import Draw
+from dropcheck.simulate.stretches import Stretch
 
 
 @dataclass(frozen=True, slots=True)

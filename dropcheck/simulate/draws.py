@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dropcheck.measure.called import Called
+from dropcheck.simulate.called import Called
 
 _SIZE = 4096
 

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dropcheck.measure.calibrate import adjust, solve, undo_masks
-from dropcheck.measure.copies import TINY, Copies, by_channel, mean_var
-from dropcheck.measure.notes import Note, Notes
+from dropcheck.simulate.calibrate import adjust, solve, undo_masks
+from dropcheck.simulate.copies import TINY, Copies, by_channel, mean_var
+from dropcheck.simulate.notes import Note, Notes
 
 _LARGEST = 1e6
 """Δ is kept within 1e-6 … 1e6."""

@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from dropcheck.measure.copies import TINY, by_channel, mean_var
-from dropcheck.measure.synthetic import Synthetic
-from dropcheck.measure.where import Whereabouts
+from dropcheck.simulate.copies import TINY, by_channel, mean_var
+from dropcheck.simulate.synthetic import Synthetic
+from dropcheck.simulate.where import Whereabouts
 
 _RATE, _MEMORY, _SCALE_MEMORY = 0.2, 0.9, 0.999
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from dropcheck.measure.called import Called
-from dropcheck.measure.copies import TINY, Copies
+from dropcheck.simulate.called import Called
+from dropcheck.simulate.copies import TINY, Copies
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from dropcheck.capture import ExampleInput
-from dropcheck.measure.failure import PredictionError
+from dropcheck.simulate.failure import PredictionError
 
 LARGEST = 32
 """Places along one axis: Δ hardly depends on the image's size, and time does."""

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from dropcheck import ops
-from dropcheck.measure.blame import Blame, mixed, weighed
-from dropcheck.measure.called import Called
-from dropcheck.measure.copies import Copies
-from dropcheck.measure.notes import Note, Notes
-from dropcheck.measure.stretches import Stretch, keeps_channels, step_of
+from dropcheck.simulate.blame import Blame, mixed, weighed
+from dropcheck.simulate.called import Called
+from dropcheck.simulate.copies import Copies
+from dropcheck.simulate.notes import Note, Notes
+from dropcheck.simulate.stretches import Stretch, keeps_channels, step_of
 
 _MIXING = (ops.MatMul, ops.Recurrent, ops.Attention)
 

@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dropcheck.measure.blame import dropped_behind
-from dropcheck.measure.called import Called
-from dropcheck.measure.copies import Copies
-from dropcheck.measure.draws import Draw, derived, population
-from dropcheck.measure.failure import PredictionError
-from dropcheck.measure.notes import Note, Notes
+from dropcheck.simulate.blame import dropped_behind
+from dropcheck.simulate.called import Called
+from dropcheck.simulate.copies import Copies
+from dropcheck.simulate.draws import Draw, derived, population
+from dropcheck.simulate.failure import PredictionError
+from dropcheck.simulate.notes import Note, Notes
 
 _PRODUCTS = ("mul", "multiply")
 

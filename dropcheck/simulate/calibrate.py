@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dropcheck.measure.copies import TINY, Copies, Moments, by_channel, mean_var, moments
-from dropcheck.measure.stretches import Stretch
+from dropcheck.simulate.copies import TINY, Copies, Moments, by_channel, mean_var, moments
+from dropcheck.simulate.stretches import Stretch
 
 _ROUNDS = 6
 _PROBES = 2
