@@ -30,6 +30,7 @@ class Node:
         site: where it is reported: the call in the user's file, or the construction for layers a container calls.
         built: where its layer was constructed, if that is known and it has a layer.
         training: whether the layer is in training mode while the model trains.
+        random_in_eval: whether it still draws random numbers after ``model.eval()``; None where that is not known.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Node:
     site: Site | None = None
     built: Site | None = None
     training: bool = True
+    random_in_eval: bool | None = None
 
     @property
     def drops(self) -> bool:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
-from abc import ABC, abstractmethod
+from abc import ABC
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
 from inspect import cleandoc
 from math import inf
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from dropcheck.graph import Graph, Node, Site
 from dropcheck.shift import Evidence, LayerStatistics, Shifts, shift_ratio
+
+if TYPE_CHECKING:
+    from dropcheck.syntax import SourceFile
 
 
 class Severity(StrEnum):
@@ -52,7 +55,9 @@ def ratio(delta: float) -> float:
 class Finding:
     """One fault at one place.
 
-    ``message`` states the fact with its numbers; ``help`` says what to do. ``op`` and ``norm`` are module paths.
+    ``message`` states the fact with its numbers; ``help`` says what to do. ``op`` and ``norm`` are module paths, or, of
+    what was found in the source alone, ``op`` is the enclosing function with what it calls: ``Net.forward/dropout``.
+    ``built``: where the layer at fault was constructed, if that is known and not the ``site``.
     ``occurrences``: how many instances of the same source line show it (the worst is the one described).
     """
 
@@ -69,6 +74,7 @@ class Finding:
     evidence: Evidence | None = None
     occurrences: int = 1
     fingerprint: str = ""
+    built: Site | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,18 +131,27 @@ class RuleInfo:
 class Rule(ABC):
     """One pattern: documentation, examples and check. Stateless.
 
+    A rule looks at captured models (``check``), at source files (``read``), or at both; what it does not override
+    finds nothing.
+
     The class docstring is the rule's documentation: the first line says what it finds, then come the headings
     ``## Why is this bad``, ``## Use instead`` (its first paragraph is the findings' help), ``## Near misses`` and
     ``## Source``. ``examples`` start with one that triggers and its corrected twin, which documentation shows.
+    ``on_by_default``: False for advice that only those want who ask for it, by naming its code in ``select``.
     """
 
     code: ClassVar[str]
     name: ClassVar[str]
     examples: ClassVar[tuple[Example, ...]]
+    on_by_default: ClassVar[bool] = True
 
-    @abstractmethod
     def check(self, subject: Subject) -> Iterator[Finding]:
         """Every finding of this rule in one model."""
+        yield from ()
+
+    def read(self, file: SourceFile) -> Iterator[Finding]:
+        """Every finding of this rule in the text of one file, none of which has been run."""
+        yield from ()
 
     def info(self) -> RuleInfo:
         """The rule's documentation, taken apart.
@@ -166,6 +181,7 @@ class Rule(ABC):
             site=node.site,
             model=subject.target,
             op=node.path,
+            built=node.built,
             norm=None if norm is None else norm.path,
             delta=delta,
             evidence=None if delta is None else subject.shifts.evidence,

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-HEAVY = frozenset({"torch", "numpy", "networkx", "typer", "rich"})
+HEAVY = frozenset({"torch", "numpy", "networkx", "typer", "rich", "libcst", "matplotlib"})
 
 # Room: the rooms it may import, and which of the heavy libraries. Whatever lacks torch here runs in the main process.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -25,7 +25,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "shift": {"graph", "ops", "shift.closed_forms"},
     "rule": {"graph", "shift"},
     "encounter": {"graph", "ops", "rule", "shift"},
-    "rules": {"encounter", "graph", "ops", "rule", "shift", "shift.closed_forms"},
+    "rules": {"encounter", "graph", "ops", "rule", "shift", "shift.closed_forms", "syntax"},
+    "syntax": {"graph", "libcst"},
+    "measure": {"capture", "graph", "ops", "shift", "torch"},
     "result": {"graph", "report", "rule", "shift"},
     "report": {"", "graph", "result", "rule", "shift", "rich"},
     "job": {"graph", "result", "shift"},
@@ -39,9 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "worker.server": {"worker", "worker.child", "job", "load", "result", "torch"},
     "worker.child": {"worker", "load", "result", "torch"},
     "run": {"config", "engine", "flow", "job", "result", "rule", "rules", "source", "worker"},
-    "options": {"config", "nearest", "output", "report", "source", "typer"},
-    "cli": {"", "config", "nearest", "options", "output", "report", "result", "rule", "rules", "run", "source"}
-    | {"rich", "typer"},
+    "cli": {"", "config", "nearest", "output", "report", "result", "rule", "rules", "run", "source", "rich", "typer"},
     "__main__": {"cli"},
     "capture": {"graph", "ops", "torch"},
     "simulate": {"capture", "graph", "ops", "shift", "torch"},

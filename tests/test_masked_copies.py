@@ -17,9 +17,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from dropcheck.capture import ExampleInput, capture
 from dropcheck.graph import Graph
+from dropcheck.shift import Evidence, NormShift, Shifts
 from dropcheck.simulate.failure import PredictionError
 from dropcheck.simulate.masked_copies import predict_from_weights
-from dropcheck.shift import Evidence, NormShift, Shifts
 
 VECTOR, IMAGE = (16,), (3, 8, 8)
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}

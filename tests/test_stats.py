@@ -15,11 +15,11 @@ from torch.nn import functional as F
 
 from dropcheck.capture import ExampleInput, capture
 from dropcheck.cli import main
-from dropcheck.simulate.stats import layer_statistics
 from dropcheck.report.stats import as_json, as_text
 from dropcheck.result import ModelReport, Report, Status
 from dropcheck.shift.closed_forms import cos2_theta
 from dropcheck.shift.stats import LayerStatistics, MeanStatistics, mean_statistics
+from dropcheck.simulate.stats import layer_statistics
 
 
 @pytest.fixture(autouse=True)

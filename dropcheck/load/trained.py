@@ -16,12 +16,12 @@ from dropcheck.load.checkpoint import Checkpoint
 from dropcheck.load.failure import LoadError, foreign
 from dropcheck.load.statistics import Statistics, left_out, listed, statistics
 from dropcheck.load.weights import fit
-from dropcheck.simulate.failure import PredictionError
-from dropcheck.simulate.masked_copies import predict_from_weights
-from dropcheck.simulate.stats import layer_statistics, unread
 from dropcheck.ops import Constant
 from dropcheck.result import ErrorKind, Status
 from dropcheck.shift import Evidence, NormShift, Shifts, predict
+from dropcheck.simulate.failure import PredictionError
+from dropcheck.simulate.masked_copies import predict_from_weights
+from dropcheck.simulate.stats import layer_statistics, unread
 
 _FROM_CODE = "predicted from the code alone"
 _INPUT = "give an input its forward accepts, as in --input 2x3x32x32"

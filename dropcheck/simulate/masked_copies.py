@@ -13,16 +13,16 @@ from torch import nn
 
 from dropcheck.capture import ExampleInput
 from dropcheck.graph import Graph
+from dropcheck.shift import Evidence, NormShift, Shifts, Source
 from dropcheck.simulate.copies import Copies
 from dropcheck.simulate.failure import PredictionError
 from dropcheck.simulate.match import matched
 from dropcheck.simulate.norms import Measured
-from dropcheck.simulate.survey import Survey, survey
 from dropcheck.simulate.run import MaskedRun
+from dropcheck.simulate.survey import Survey, survey
 from dropcheck.simulate.synthetic import Maker
 from dropcheck.simulate.untouched import flags_of_training, set_flags, untouched
 from dropcheck.simulate.where import Whereabouts
-from dropcheck.shift import Evidence, NormShift, Shifts, Source
 
 MASKS = 3
 WORK = 2e10

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dropcheck.simulate.copies import Copies
 from dropcheck.ops import Dropout, Granularity
+from dropcheck.simulate.copies import Copies
 
 _SELU_FLOOR = -1.7580993408473766
 """What alpha dropout puts in place of a dropped unit: −λα of SELU."""

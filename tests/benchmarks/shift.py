@@ -21,8 +21,8 @@ from torch import nn
 
 from dropcheck.capture import ExampleInput, capture
 from dropcheck.graph import Graph, Node
-from dropcheck.simulate.masked_copies import predict_from_weights
 from dropcheck.shift import predict
+from dropcheck.simulate.masked_copies import predict_from_weights
 
 from . import measuring
 from .nets import NAMES

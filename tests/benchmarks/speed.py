@@ -22,8 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from dropcheck.capture import ExampleInput, capture
-from dropcheck.simulate.masked_copies import predict_from_weights
 from dropcheck.shift import predict
+from dropcheck.simulate.masked_copies import predict_from_weights
 
 from .blocks import PreActivation, conv
 from .tables import markdown

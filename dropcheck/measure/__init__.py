@@ -1,0 +1,1 @@
+"""Measures variance shifts on real batches, and re-estimates running statistics."""

@@ -1,0 +1,3 @@
+"""What a source file says, read with libcst: what names stand for, and what training mode gates."""
+
+from dropcheck.syntax.file import SourceFile as SourceFile
