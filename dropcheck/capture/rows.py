@@ -216,7 +216,9 @@ def pool(reduce: Reduce) -> Row:
         sizes = tuple(size) if isinstance(size, (tuple, list)) else (size,) * axes
         if before and after:
             is_global = product(after) == 1 and (adaptive or product(before) > 1)
-            per_window = product(before) // max(1, product(after)) if adaptive or is_global else _kernel_area(sizes)
+            # An adaptive pool may also enlarge: each output then takes in one position.
+            shared = max(1, product(before) // max(1, product(after)))
+            per_window = shared if adaptive or is_global else _kernel_area(sizes)
             return ops.Pool(reduce, per_window, is_global)
         if adaptive:
             return ops.Pool(reduce, None, all(item == 1 for item in sizes))
