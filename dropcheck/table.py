@@ -1,0 +1,312 @@
+"""What measuring shifts on real batches tells: one row per batch norm. Torch-free, and nothing but data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from math import inf
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dropcheck.graph import Graph, Site
+from dropcheck.rule import ratio
+from dropcheck.shift import Evidence, Shifts
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+OFF = 0.1
+"""Relative error from which a prediction counts as off."""
+
+
+class MeasurementError(Exception):
+    """Something that could not be measured or recalibrated: what is wrong, and what to do about it."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(f"{message}; {hint}" if hint else message)
+        self.message, self.hint = message, hint
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        done: batches run, on all ranks together.
+        total: batches to run, None where the data do not say how many there are.
+        samples: samples run so far.
+    """
+
+    done: int
+    total: int | None
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredSource:
+    """One dropout's part in the shift at one norm, measured by switching it off while all others stay on.
+
+    Attributes:
+        dropout: module path, or ``<module path>/<function>`` of a functional call.
+        share: its part, in [0, 1], of the variance that dropouts add in training; the shares of a norm add up to 1.
+        delta_without: Δ if it were off, the statistics of the norms before being those of training without it.
+        site: where it stands in the source, if that is known.
+    """
+
+    dropout: str
+    share: float
+    delta_without: float | None
+    site: Site | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """Variance and mean shift at a norm's input in evaluation, beside the running variance used there.
+
+    Attributes:
+        moving_var: the running variance, averaged over channels (``moving_var`` of Li et al. 2019, section 4).
+        real_var: unbiased variance of the norm's input in evaluation, averaged over channels (``real_var`` there).
+        mean_shift: mean over channels of |mean in evaluation − running mean| / sqrt(running variance + eps).
+    """
+
+    moving_var: float | None = None
+    real_var: float | None = None
+    mean_shift: float | None = None
+
+    @property
+    def stored_delta(self) -> float | None:
+        """``real_var / moving_var``: 1 where the stored statistics are those of evaluation."""
+        return quotient(self.real_var, self.moving_var)
+
+    @property
+    def shift_ratio(self) -> float | None:
+        """max(real/moving, moving/real) ≥ 1 (Li et al. 2019, section 4, step 3); infinite without any variance."""
+        return None if self.stored_delta is None else ratio(self.stored_delta)
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredNorm:
+    """What was measured at the input of one norm. What could not be measured is None, and ``remark`` says why.
+
+    A layer's variances are means over its channels; channels whose values are no numbers are left out of all of them.
+
+    Attributes:
+        name: module path.
+        kind: class name, such as ``BatchNorm2d``.
+        site: where it stands in the source, if that is known.
+        stored: in evaluation (dropout off, running statistics in use), as the model was given.
+        train_var: unbiased variance in training: dropout on, batch statistics in use, same weights.
+        delta_error: standard error of ``delta``, from how the batches differ.
+        train_mean_shift: mean over channels of |mean in evaluation − mean in training| / sqrt(variance in training).
+        after: in evaluation after recalibration; None where nothing was recalibrated.
+        predicted: Δ as the linter predicts it; ``evidence``: what that rests on.
+        sources: the dropouts behind the shift, the largest share first; empty unless asked for.
+        moving_var_per_channel … delta_per_channel: the same, channel by channel; None where there is no number.
+        samples: values per channel and mode that the variances rest on.
+    """
+
+    name: str
+    kind: str
+    site: Site | None = None
+    stored: Moments = Moments()
+    train_var: float | None = None
+    delta_error: float | None = None
+    train_mean_shift: float | None = None
+    after: Moments | None = None
+    predicted: float | None = None
+    evidence: Evidence | None = None
+    sources: tuple[MeasuredSource, ...] = ()
+    moving_var_per_channel: tuple[float | None, ...] = ()
+    real_var_per_channel: tuple[float | None, ...] = ()
+    train_var_per_channel: tuple[float | None, ...] = ()
+    samples: int = 0
+    remark: str | None = None
+
+    @property
+    def moving_var(self) -> float | None:
+        return self.stored.moving_var
+
+    @property
+    def real_var(self) -> float | None:
+        return self.stored.real_var
+
+    @property
+    def mean_shift(self) -> float | None:
+        return self.stored.mean_shift
+
+    @property
+    def shift_ratio(self) -> float | None:
+        """max(real/moving, moving/real) ≥ 1 (Li et al. 2019, section 4, step 3)."""
+        return self.stored.shift_ratio
+
+    @property
+    def delta(self) -> float | None:
+        """Δ = Var_test / Var_train, both measured: ``real_var / train_var``."""
+        return quotient(self.real_var, self.train_var)
+
+    @property
+    def delta_per_channel(self) -> tuple[float | None, ...]:
+        return tuple(map(quotient, self.real_var_per_channel, self.train_var_per_channel))
+
+    @property
+    def delta_before(self) -> float | None:
+        """``real_var / moving_var`` before recalibration."""
+        return self.stored.stored_delta
+
+    @property
+    def delta_after(self) -> float | None:
+        """``real_var / moving_var`` after recalibration; None where nothing was recalibrated."""
+        return None if self.after is None else self.after.stored_delta
+
+    @property
+    def prediction_error(self) -> float | None:
+        """|predicted Δ / measured Δ − 1|."""
+        error = quotient(self.predicted, self.delta)
+        return None if error is None else abs(error - 1.0)
+
+    @property
+    def badness(self) -> float:
+        """The larger of max(Δ, 1/Δ) and the shift ratio; 0 where nothing is known."""
+        known = [ratio(one) for one in (self.delta, self.stored.stored_delta) if one is not None]
+        return max(known, default=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class ShiftTable:
+    """What ``probe`` and ``recalibrate`` measured: a row per norm, in the order in which a forward reaches them.
+
+    Norms that no forward reached come last.
+
+    Attributes:
+        batches, samples: how many were run, on all processes together.
+        device: ``cpu``, ``cuda:0``, ``mps``.
+        data: what was run: ``synthetic smooth noise``, or what the caller calls it.
+        seed: of dropout masks and synthetic noise.
+        complete: False if the run was interrupted: then the table holds what was measured until then.
+        notes: sentences about what was left out or done otherwise than asked.
+        processes: how many shared the work.
+    """
+
+    norms: tuple[MeasuredNorm, ...] = ()
+    batches: int = 0
+    samples: int = 0
+    device: str = "cpu"
+    data: str = ""
+    seed: int = 0
+    amp: bool = False
+    complete: bool = True
+    notes: tuple[str, ...] = ()
+    processes: int = 1
+
+    def __iter__(self) -> Iterator[MeasuredNorm]:
+        return iter(self.norms)
+
+    def __len__(self) -> int:
+        return len(self.norms)
+
+    def __getitem__(self, name: str) -> MeasuredNorm:
+        """The norm of that module path. Raises KeyError."""
+        for norm in self.norms:
+            if norm.name == name:
+                return norm
+        raise KeyError(f"no norm is called {name!r}; there are {', '.join(repr(norm.name) for norm in self.norms)}")
+
+    @property
+    def worst(self) -> MeasuredNorm | None:
+        """The norm with the largest shift, stored or measured; None where nothing is known of any."""
+        return max((norm for norm in self.norms if norm.badness > 0.0), key=lambda norm: norm.badness, default=None)
+
+    def mispredicted(self, tolerance: float = OFF) -> tuple[MeasuredNorm, ...]:
+        """The norms whose predicted Δ is off by more than ``tolerance``, relative to the measured one."""
+        return tuple(norm for norm in self.norms if (norm.prediction_error or 0.0) > tolerance)
+
+    def to_json(self) -> str:
+        """The table as JSON, one object per norm; what is not known, or infinite, is null."""
+        head = {
+            "version": 1,
+            **{
+                name: getattr(self, name)
+                for name in ("data", "batches", "samples", "device", "amp", "seed", "processes", "complete", "notes")
+            },
+        }
+        return json.dumps({**head, "norms": [_as_json(norm) for norm in self.norms]}, indent=2, allow_nan=False)
+
+    def plot(self, file: str | PathLike[str] | None = None) -> Figure | None:
+        """Draws moving_var beside real_var and the shift ratios by norm, as Li et al. 2019, Figure 4.
+
+        ``file``: where to, ``.svg`` or ``.png`` by its name; without one the figure is returned (notebooks show it).
+
+        Raises:
+            ImportError: matplotlib is not there (``pip install 'dropcheck[plot]'``).
+        """
+        from dropcheck.report.plot import draw, figure
+
+        if file is None:
+            return figure(self)
+        draw(self, Path(file))
+        return None
+
+    def _repr_html_(self) -> str:
+        from dropcheck.report.notebook import as_html
+
+        return as_html(self)
+
+
+def joined(table: ShiftTable, graph: Graph, shifts: Shifts) -> ShiftTable:
+    """The table with each norm's prediction and place in the source, and the places of the dropouts, by module path.
+
+    Of a norm that forward calls several times the worst prediction counts.
+    """
+    sites: dict[str, Site | None] = {}
+    predicted: dict[str, float] = {}
+    for node in graph:
+        sites.setdefault(node.path, node.site)
+    for name, shift in shifts.norms.items():
+        if shift.delta is not None:
+            path = graph[name].path
+            predicted[path] = max(predicted.get(path, 1.0), shift.delta, key=ratio)
+    return replace(table, norms=tuple(_with_prediction(norm, sites, predicted, shifts.evidence) for norm in table))
+
+
+def quotient(one: float | None, other: float | None) -> float | None:
+    """``one / other``, None where either is missing or the other is not positive."""
+    return None if one is None or other is None or not other > 0.0 else one / other
+
+
+def _with_prediction(
+    norm: MeasuredNorm, sites: Mapping[str, Site | None], predicted: Mapping[str, float], evidence: Evidence
+) -> MeasuredNorm:
+    delta = predicted.get(norm.name)
+    return replace(
+        norm,
+        site=norm.site or sites.get(norm.name),
+        predicted=delta,
+        evidence=None if delta is None else evidence,
+        sources=tuple(replace(one, site=one.site or sites.get(one.dropout)) for one in norm.sources),
+    )
+
+
+_NUMBERS = (
+    *("moving_var", "real_var", "train_var", "delta", "delta_error", "shift_ratio", "mean_shift", "train_mean_shift"),
+    *("delta_before", "delta_after", "predicted", "evidence", "samples", "remark"),
+    *("moving_var_per_channel", "real_var_per_channel", "train_var_per_channel", "delta_per_channel"),
+)
+
+
+def _as_json(norm: MeasuredNorm) -> dict[str, Any]:
+    sources = [
+        {"dropout": one.dropout, "share": one.share, "delta_without": one.delta_without, "location": _place(one.site)}
+        for one in norm.sources
+    ]
+    numbers = {name: _finite(getattr(norm, name)) for name in _NUMBERS}
+    return {"name": norm.name, "kind": norm.kind, "location": _place(norm.site), **numbers, "sources": sources}
+
+
+def _finite(value: Any) -> Any:
+    return None if value in (inf, -inf) else value
+
+
+def _place(site: Site | None) -> dict[str, str | int] | None:
+    return None if site is None else {"path": site.path, "line": site.line, "column": site.column}
