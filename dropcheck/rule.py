@@ -112,6 +112,16 @@ class Subject:
         prior = self.shifts.evidence is Evidence.PRIOR
         return self.thresholds.severity(delta, at_most=Severity.WARNING if prior else Severity.ERROR)
 
+    def severity_of_branches(self, delta: float) -> Severity:
+        """How serious a Δ is that whole branches make when they are dropped (stochastic depth).
+
+        The code does not tell how strong a trained branch is beside its stream: seen from the code alone, what would be
+        an error counts as a warning, and what would be a warning as info.
+        """
+        if self.shifts.evidence is Evidence.PRIOR and ratio(delta) < self.thresholds.error:
+            return Severity.INFO
+        return self.severity(delta)
+
 
 @dataclass(frozen=True, slots=True)
 class RuleInfo:

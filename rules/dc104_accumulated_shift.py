@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from math import fsum
 
-from dropcheck.encounter import inflation, line_of, severities, shown
+from dropcheck.encounter import drops_samples, inflation, line_of, severities, shown
 from dropcheck.graph import Graph, Site
 from dropcheck.ops import Dropout
 from dropcheck.rule import Example, Finding, Rule, Severity, Subject
@@ -44,7 +44,8 @@ class AccumulatedShift(Rule):
     ## Near misses
     Where the rules about single dropouts say as much, nothing is added: one dropout is enough at this very norm, or
     most of its noise comes from source lines that are reported elsewhere. Two dropouts are not many; streams that stay
-    below the warning threshold, and norms behind a layer norm, are clean.
+    below the warning threshold, and norms behind a layer norm, are clean. Where most of the noise is stochastic depth's,
+    the code alone has to promise a shift ratio of the error threshold (see DC105).
 
     ## Source
     Li et al. 2019, section 4, who measure the ratio at every norm of a network; Kim et al. 2023, guideline 1, for the
@@ -142,7 +143,7 @@ class Net(nn.Module):
         for shift in subject.shifts.norms.values():
             if shift.delta is None or not shift.sources:
                 continue
-            severity = subject.severity(shift.delta)
+            severity = _severity(subject, shift, shift.delta)
             if severity is Severity.INFO or _is_reported(subject, shift, severity, reported):
                 continue
             distant = sum(not _is_met(subject.graph, shift, source) for source in shift.sources)
@@ -152,6 +153,12 @@ class Net(nn.Module):
                 message = f"batch norm {norm.path!r} {_origin(subject.graph, shift, distant)}: {harm}"
                 finding = self.finding(subject, dropout, severity, message, norm=norm, delta=shift.delta)
                 yield replace(finding, site=norm.site)
+
+
+def _severity(subject: Subject, shift: NormShift, delta: float) -> Severity:
+    ops = ((subject.graph[source.dropout].op, source.share) for source in shift.sources)
+    of_branches = fsum(share for op, share in ops if isinstance(op, Dropout) and drops_samples(op))
+    return subject.severity_of_branches(delta) if of_branches >= 0.5 else subject.severity(delta)
 
 
 def _is_reported(
