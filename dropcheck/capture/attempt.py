@@ -15,6 +15,8 @@ from torch.utils._pytree import tree_map
 
 from dropcheck.capture import symbolic, traced
 from dropcheck.capture.calls import Call
+from dropcheck.capture.catalogue import operation
+from dropcheck.capture.evaluation import mark_draws
 from dropcheck.capture.lower import lower
 from dropcheck.capture.record import Budget, ExampleInput, OverBudget, record
 from dropcheck.capture.replica import random_state_kept, replica
@@ -40,6 +42,16 @@ class CaptureError(Exception):
 
 
 How = Literal["fx", "record"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """The calls that were found, how, and what was run for it: the model and its input as it got it."""
+
+    calls: list[Call]
+    how: How
+    model: nn.Module
+    example: ExampleInput | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,27 +109,30 @@ class _Attempt:
     def over(self, inputs: Iterable[ExampleInput]) -> Capture:
         graph = self._trace()
         tried: list[ExampleInput] = []
-        collapsed: Capture | None = None
+        collapsed: tuple[_Run, ExampleInput] | None = None
         for example in inputs:
             tried.append(example)
-            calls, how = self._run(graph, example)
-            if calls is not None:
-                result = Capture(lower(calls, self.built), how, example)
-                if example.given or not _collapses(result.graph):
-                    return result
-                collapsed = collapsed or result
+            run = self._run(graph, example)
+            if run is not None:
+                if example.given or not _collapses(run.calls):
+                    return self._told(run, example)
+                collapsed = collapsed or (run, example)
             if collapsed is not None and len(tried) > PERSISTENCE:
                 break
         if collapsed is not None:
-            return collapsed
+            return self._told(*collapsed)
         for example in tried:
-            calls = self._recorded(self.twin.eval(), example, Budget())
-            if calls is not None:
-                return Capture(lower(calls, self.built), "record", example)
+            run = self._recorded(self.twin.eval(), example, Budget())
+            if run is not None:
+                return self._told(run, example)
         if graph is not None and not any(example.given for example in tried):
             traced.forget_shapes(graph)
-            return Capture(lower(traced.calls(graph, self.model), self.built), "fx", None)
+            return self._told(_Run(traced.calls(graph, self.model), "fx", self.model), None)
         raise self._error()
+
+    def _told(self, run: _Run, example: ExampleInput | None) -> Capture:
+        mark_draws(run.calls, run.model, run.example, Budget(PATIENCE))
+        return Capture(lower(run.calls, self.built), run.how, example)
 
     def _trace(self) -> fx.Graph | None:
         try:
@@ -126,33 +141,31 @@ class _Attempt:
             self.refusal = str(refused)
             return None
 
-    def _run(self, graph: fx.Graph | None, example: ExampleInput) -> tuple[list[Call] | None, How]:
-        """The calls of one run in training mode, and how they were found."""
+    def _run(self, graph: fx.Graph | None, example: ExampleInput) -> _Run | None:
+        """One run in training mode; None if it fails."""
         if not self.large:
             try:
                 return self._run_on(self.twin, graph, example, Budget(PATIENCE))
             except OverBudget:
                 self.large = True
-        calls, how = self._run_on(self.phantom, graph, _on_meta(example), Budget())
-        return (calls, how) if calls is not None else self._run_on(self.twin, graph, example, Budget())
+        run = self._run_on(self.phantom, graph, _on_meta(example), Budget())
+        return run or self._run_on(self.twin, graph, example, Budget())
 
-    def _run_on(
-        self, model: nn.Module, graph: fx.Graph | None, example: ExampleInput, budget: Budget
-    ) -> tuple[list[Call] | None, How]:
+    def _run_on(self, model: nn.Module, graph: fx.Graph | None, example: ExampleInput, budget: Budget) -> _Run | None:
         if graph is not None:
             try:
                 traced.run(graph, model, example, budget)
-                return traced.calls(graph, model), "fx"
+                return _Run(traced.calls(graph, model), "fx", model, example)
             except OverBudget:
                 raise
             except Exception as error:  # noqa: BLE001 - traced code is foreign, and a recorded run may still work
                 self._note(error)
-        return self._recorded(model, example, budget), "record"
+        return self._recorded(model, example, budget)
 
-    def _recorded(self, model: nn.Module, example: ExampleInput, budget: Budget) -> list[Call] | None:
+    def _recorded(self, model: nn.Module, example: ExampleInput, budget: Budget) -> _Run | None:
         flags = {path: module.training for path, module in model.named_modules()}
         try:
-            return record(model, example, self.flags, budget)
+            return _Run(record(model, example, self.flags, budget), "record", model, example)
         except OverBudget:
             raise
         except Exception as error:  # noqa: BLE001 - a foreign forward may raise anything; the first is reported
@@ -214,9 +227,10 @@ def _eager(model: nn.Module) -> Iterator[None]:
         yield
 
 
-def _collapses(graph: Graph) -> bool:
+def _collapses(calls: Iterable[Call]) -> bool:
     """Whether a global pool has nothing left to pool: the guessed input is smaller than what the model is made for."""
-    return any(isinstance(node.op, Pool) and node.op.is_global and node.op.window == 1 for node in graph)
+    found = map(operation, calls)
+    return any(isinstance(op, Pool) and op.is_global and op.window == 1 for op in found)
 
 
 def _size(parameter: nn.Parameter) -> int:

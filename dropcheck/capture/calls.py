@@ -39,6 +39,7 @@ class Call:
         shape: of the (first) result.
         where: the call site.
         training: the layer's flag, or the one the function was given.
+        random_in_eval: whether what it draws at random it draws after ``model.eval()`` too; None where not known.
     """
 
     target: str
@@ -51,6 +52,7 @@ class Call:
     shape: tuple[int, ...] | None = None
     where: CallSite | None = None
     training: bool = True
+    random_in_eval: bool | None = None
 
     @property
     def kind(self) -> str:

@@ -14,8 +14,9 @@ from torch import nn
 
 from dropcheck import ops
 from dropcheck.capture import rows
+from dropcheck.capture.calls import Call
 from dropcheck.capture.rows import Row
-from dropcheck.ops import Granularity, Reduce
+from dropcheck.ops import Granularity, Op, Reduce
 
 
 def _each(names: Iterable[str], row: Row) -> dict[str, Row]:
@@ -202,6 +203,15 @@ FUNCTIONS: Mapping[str, Row] = {
 }
 """torch's functions and Tensor's methods by plain name."""
 
+DRAWING = frozenset(
+    {
+        *_RANDOM.split(),
+        *(name for name in FUNCTIONS if "dropout" in name),
+        *("scaled_dot_product_attention", "multi_head_attention_forward", "lstm", "gru", "rnn_tanh", "rnn_relu"),
+    }
+)
+"""The functions that may draw random numbers."""
+
 _BY_CLASS: Mapping[type[nn.Module], str] = {getattr(nn, name): name for name in MODULES if hasattr(nn, name)}
 
 
@@ -228,3 +238,13 @@ def module_row(module: nn.Module) -> tuple[str, Row] | None:
 def function_row(name: str) -> Row | None:
     """The row of the function with that plain name."""
     return FUNCTIONS.get(name)
+
+
+def operation(call: Call) -> Op | None:
+    """What a call does; None if its result is its first argument under another name."""
+    if call.module is not None:
+        known = module_row(call.module)
+        row = None if known is None else known[1]
+    else:
+        row = function_row(call.target)
+    return ops.Opaque(call.kind) if row is None else row(call)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from dropcheck import ops
 from dropcheck.capture.calls import Call, Value
-from dropcheck.capture.catalogue import function_row, module_row
+from dropcheck.capture.catalogue import operation
 from dropcheck.graph import Graph, Node, Site
 from dropcheck.ops import Op
 
@@ -37,14 +37,14 @@ class _Lowering:
 
     def add(self, index: int, call: Call) -> None:
         sources = self._sources(call)
-        op = self._operation(call)
+        op = operation(call)
         if op is None and sources:
             self.node_of[index] = sources[0]
             return
         op, inputs = self._resolve(op or ops.Constant(), call, sources)
         name, path = self._names(call)
         site, built = self._sites(call)
-        self.nodes.append(Node(name, path, op, inputs, call.shape, site, built, call.training))
+        self.nodes.append(Node(name, path, op, inputs, call.shape, site, built, call.training, call.random_in_eval))
         self.node_of[index] = name
         if isinstance(op, ops.Constant):
             self.constants[name] = op.random
@@ -71,14 +71,6 @@ class _Lowering:
             case _ if isinstance(op, _READS_ONE):
                 return op, inputs[:1]
         return op, inputs
-
-    def _operation(self, call: Call) -> Op | None:
-        if call.module is not None:
-            known = module_row(call.module)
-            row = None if known is None else known[1]
-        else:
-            row = function_row(call.target)
-        return ops.Opaque(call.kind) if row is None else row(call)
 
     def _sources(self, call: Call) -> list[str]:
         """The nodes a call reads, each once, in argument order."""

@@ -237,8 +237,8 @@ class _Recorder(TorchFunctionMode):
         return self.values.get(id(tensor), Value(None, _shape(tensor)))
 
     def _path(self) -> str:
-        """Of the module whose forward is running."""
-        return self.paths.get(id(self.parents[-1][0]), "") if self.parents else ""
+        """Of the module whose forward is running; of the nearest around it where that is not registered."""
+        return next((path for one, _ in reversed(self.parents) if (path := self.paths.get(id(one))) is not None), "")
 
     def _adopt_strangers(self, arguments: Any) -> None:
         """Gives tensors that come from nowhere we saw an unknown operation as their origin.
@@ -311,6 +311,7 @@ def training_argument(call: Call) -> Any:
 _TRAINING_ARGUMENTS: Mapping[str, tuple[int, Any]] = {
     **dict.fromkeys(("dropout", "dropout1d", "dropout2d", "dropout3d", "native_dropout", "feature_dropout"), (2, True)),
     **dict.fromkeys(("alpha_dropout", "feature_alpha_dropout"), (2, False)),
+    "multi_head_attention_forward": (13, True),
     "batch_norm": (5, False),
 }
 

@@ -101,7 +101,13 @@ def functional_linear(call: Call) -> Op:
 
 
 def functional_recurrent(call: Call) -> Op:
-    return ops.Recurrent(call.kind, None)
+    """The functions behind the recurrent layers take …, num_layers, dropout, train, …, all by position."""
+    args = call.args
+    if call.target.endswith("_cell") or len(args) < 8:
+        return ops.Recurrent(call.kind, None)
+    layers = 4 if isinstance(args[3], bool) else 5  # a packed sequence brings its batch sizes along
+    rate = as_rate(args[layers + 1]) if args[layers] > 1 and args[layers + 2] else 0.0
+    return ops.Recurrent(call.kind, None, int(args[layers]), rate)
 
 
 def embedding(call: Call) -> Op:

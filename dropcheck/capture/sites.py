@@ -86,19 +86,28 @@ def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
         frame = frame.f_back
 
 
+Origin = tuple[str, int, int]
+"""An instruction: file, first line of its function, offset in it. The same in every run of one process."""
+
+
 @dataclass(frozen=True, slots=True)
 class CallSite:
-    """Where a call stands. ``by_container``: torch itself (Sequential …) made the call on the user's behalf."""
+    """Where a call stands. ``by_container``: torch itself (Sequential …) made the call on the user's behalf.
+
+    ``origin`` is the innermost call outside torch: the user's, or one of a library.
+    """
 
     site: Site | None
     by_container: bool
     in_library: bool
+    origin: Origin | None = None
 
 
 def call_site() -> CallSite:
     """The site of the call now being captured. Call it from within a hook, a mode or a tracer."""
     by_container = in_library = False
     fallback: FrameType | None = None
+    origin: Origin | None = None
     first = True
     for frame in _outwards(sys._getframe(1)):
         filename = frame.f_code.co_filename
@@ -109,12 +118,13 @@ def call_site() -> CallSite:
                 by_container = True
             continue
         first = False
+        origin = origin or (filename, frame.f_code.co_firstlineno, frame.f_lasti)
         if owner == "user":
-            return CallSite(_site(frame.f_code, frame.f_lasti), by_container, in_library)
+            return CallSite(_site(frame.f_code, frame.f_lasti), by_container, in_library, origin)
         in_library = True
         fallback = fallback or frame
     site = None if fallback is None else _site(fallback.f_code, fallback.f_lasti)
-    return CallSite(site, by_container, in_library)
+    return CallSite(site, by_container, in_library, origin)
 
 
 def _constructor_call(module: nn.Module) -> Site | None:

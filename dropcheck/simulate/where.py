@@ -58,7 +58,7 @@ class Whereabouts:
         """
         if self.leaf is not None:
             return self.leaf[1]
-        module = self.paths.get(self.modules[-1], "") if self.modules else ""
+        module = next((self.paths[module] for module in reversed(self.modules) if module in self.paths), "")
         owner, layer = owner_of(self.model, Call("", "", tuple(map(self._value, tensors))))
         return self._next(owner if layer is not None else f"{module}/{plain_name(func)}")
 
