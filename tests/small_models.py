@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from dropcheck.capture import ExampleInput, capture
+from dropcheck.capture.example import Budget
 from dropcheck.capture.lower import lower
-from dropcheck.capture.record import Budget, record
+from dropcheck.capture.record import record
 from dropcheck.graph import Graph, Node
 
 IMAGE = (2, 3, 8, 8)

@@ -4,7 +4,7 @@ Both ways end in the same list of calls, and those in the same graph through one
 """
 
 from dropcheck.capture.attempt import Capture, CaptureError, capture
-from dropcheck.capture.record import ExampleInput
+from dropcheck.capture.example import ExampleInput
 from dropcheck.capture.sites import BuiltSites, construction_sites
 
 __all__ = ["BuiltSites", "Capture", "CaptureError", "ExampleInput", "capture", "construction_sites"]

@@ -17,8 +17,9 @@ from dropcheck.capture import symbolic, traced
 from dropcheck.capture.calls import Call
 from dropcheck.capture.catalogue import operation
 from dropcheck.capture.evaluation import mark_draws
+from dropcheck.capture.example import Budget, ExampleInput, OverBudget
 from dropcheck.capture.lower import lower
-from dropcheck.capture.record import Budget, ExampleInput, OverBudget, record
+from dropcheck.capture.record import record
 from dropcheck.capture.replica import random_state_kept, replica
 from dropcheck.graph import Graph, Site
 from dropcheck.ops import Pool

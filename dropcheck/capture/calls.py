@@ -84,3 +84,28 @@ def values_in(argument: Any) -> Iterator[Value]:
             yield from values_in(item)
     elif isinstance(argument, slice):
         yield from values_in((argument.start, argument.stop, argument.step))
+
+
+def owner_of(model: nn.Module, call: Call) -> tuple[str, nn.Module | None]:
+    """The torch.nn layer whose parameters a function was given, with its path, if all of them belong to one."""
+    paths = {value.parameter.rpartition(".")[0] for value in call.tensors() if value.parameter is not None}
+    if len(paths) != 1:
+        return "", None
+    path = paths.pop()
+    owner = model.get_submodule(path) if path else model
+    known = type(owner).__module__.startswith("torch.nn.") or isinstance(owner, nn.modules.batchnorm._NormBase)
+    return (path, owner) if known else ("", None)
+
+
+def training_argument(call: Call) -> Any:
+    """The training flag among a functional dropout's or norm's arguments; None for other functions."""
+    position, default = _TRAINING_ARGUMENTS.get(call.target, (0, None))
+    return call.argument(position, "training", call.kwargs.get("train", default)) if position else None
+
+
+_TRAINING_ARGUMENTS: Mapping[str, tuple[int, Any]] = {
+    **dict.fromkeys(("dropout", "dropout1d", "dropout2d", "dropout3d", "native_dropout", "feature_dropout"), (2, True)),
+    **dict.fromkeys(("alpha_dropout", "feature_alpha_dropout"), (2, False)),
+    "multi_head_attention_forward": (13, True),
+    "batch_norm": (5, False),
+}

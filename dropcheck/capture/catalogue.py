@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping
 from torch import nn
 
 from dropcheck import ops
-from dropcheck.capture import rows
 from dropcheck.capture.calls import Call
-from dropcheck.capture.rows import Row
+from dropcheck.capture.rows import dropouts, norms, plain, pools, weights
+from dropcheck.capture.rows.reading import Row
 from dropcheck.ops import Granularity, Op, Reduce
 
 
@@ -26,7 +26,7 @@ def _each(names: Iterable[str], row: Row) -> dict[str, Row]:
 def _named(
     names: str, kind: type[ops.Softmax | ops.Rearrange | ops.Statistic | ops.Discrete | ops.Scale]
 ) -> dict[str, Row]:
-    return _each(names.split(), rows.of_kind(kind))
+    return _each(names.split(), plain.of_kind(kind))
 
 
 _DIMS = ("1d", "2d", "3d")
@@ -37,26 +37,26 @@ _ACTIVATION_LAYERS = """
 _ACTIVATION_KINDS = {"LeakyReLU": "leaky_relu", "LogSigmoid": "logsigmoid"}
 
 MODULES: Mapping[str, Row] = {
-    **_each([f"Conv{d}" for d in _DIMS] + [f"ConvTranspose{d}" for d in _DIMS], rows.convolution),
-    "Linear": rows.linear,
-    "Bilinear": rows.bilinear,
-    **_each(["Embedding", "EmbeddingBag"], rows.embedding),
-    **_each(["RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell"], rows.recurrent),
-    "MultiheadAttention": rows.attention,
-    **_each([*(f"BatchNorm{d}" for d in _DIMS), "SyncBatchNorm"], rows.batch_norm),
-    **_each([f"InstanceNorm{d}" for d in _DIMS], rows.instance_norm),
-    **_each(["LayerNorm", "GroupNorm", "RMSNorm", "LocalResponseNorm", "CrossMapLRN2d"], rows.local_norm),
-    "Dropout": rows.dropout(Granularity.ELEMENT),
-    **_each([f"Dropout{d}" for d in _DIMS], rows.dropout(Granularity.CHANNEL)),
-    "AlphaDropout": rows.dropout(Granularity.ELEMENT, alpha=True),
-    "FeatureAlphaDropout": rows.dropout(Granularity.CHANNEL, alpha=True),
-    **{name: rows.activation(_ACTIVATION_KINDS.get(name, name.lower())) for name in _ACTIVATION_LAYERS.split()},
+    **_each([f"Conv{d}" for d in _DIMS] + [f"ConvTranspose{d}" for d in _DIMS], weights.convolution),
+    "Linear": weights.linear,
+    "Bilinear": weights.bilinear,
+    **_each(["Embedding", "EmbeddingBag"], weights.embedding),
+    **_each(["RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell"], weights.recurrent),
+    "MultiheadAttention": dropouts.attention,
+    **_each([*(f"BatchNorm{d}" for d in _DIMS), "SyncBatchNorm"], norms.batch_norm),
+    **_each([f"InstanceNorm{d}" for d in _DIMS], norms.instance_norm),
+    **_each(["LayerNorm", "GroupNorm", "RMSNorm", "LocalResponseNorm", "CrossMapLRN2d"], norms.local_norm),
+    "Dropout": dropouts.dropout(Granularity.ELEMENT),
+    **_each([f"Dropout{d}" for d in _DIMS], dropouts.dropout(Granularity.CHANNEL)),
+    "AlphaDropout": dropouts.dropout(Granularity.ELEMENT, alpha=True),
+    "FeatureAlphaDropout": dropouts.dropout(Granularity.CHANNEL, alpha=True),
+    **{name: plain.activation(_ACTIVATION_KINDS.get(name, name.lower())) for name in _ACTIVATION_LAYERS.split()},
     **_named("Softmax Softmax2d LogSoftmax Softmin", ops.Softmax),
-    **_each([f"{kind}MaxPool{d}" for kind in ("", "Adaptive") for d in _DIMS], rows.pool(Reduce.MAX)),
-    **_each(["FractionalMaxPool2d", "FractionalMaxPool3d"], rows.pool(Reduce.MAX)),
-    **_each([f"{kind}AvgPool{d}" for kind in ("", "Adaptive") for d in _DIMS], rows.pool(Reduce.MEAN)),
-    **_each([f"LPPool{d}" for d in _DIMS], rows.pool(Reduce.MEAN)),
-    **_each(["Upsample", "UpsamplingNearest2d", "UpsamplingBilinear2d"], rows.resample),
+    **_each([f"{kind}MaxPool{d}" for kind in ("", "Adaptive") for d in _DIMS], pools.pool(Reduce.MAX)),
+    **_each(["FractionalMaxPool2d", "FractionalMaxPool3d"], pools.pool(Reduce.MAX)),
+    **_each([f"{kind}AvgPool{d}" for kind in ("", "Adaptive") for d in _DIMS], pools.pool(Reduce.MEAN)),
+    **_each([f"LPPool{d}" for d in _DIMS], pools.pool(Reduce.MEAN)),
+    **_each(["Upsample", "UpsamplingNearest2d", "UpsamplingBilinear2d"], plain.resample),
     **_named(
         "Flatten Unflatten PixelShuffle PixelUnshuffle ChannelShuffle Fold Unfold "
         + " ".join(
@@ -64,18 +64,18 @@ MODULES: Mapping[str, Row] = {
         ),
         ops.Rearrange,
     ),
-    "Identity": rows.same,
+    "Identity": plain.same,
 }
 """Layers of torch.nn by class name."""
 
 _RATES = ("drop_prob", "drop_rate", "p", "prob", "rate")
 
 LIBRARY_MODULES: Mapping[str, tuple[tuple[str, ...], Row]] = {
-    "DropPath": (_RATES, rows.foreign_dropout(Granularity.SAMPLE, _RATES)),
-    "StochasticDepth": (_RATES, rows.foreign_dropout(Granularity.SAMPLE, _RATES)),
-    "DropBlock2d": (_RATES, rows.foreign_dropout(Granularity.BLOCK, _RATES)),
-    "DropBlock2D": (_RATES, rows.foreign_dropout(Granularity.BLOCK, _RATES)),
-    "FrozenBatchNorm2d": (("running_var",), rows.frozen_batch_norm),
+    "DropPath": (_RATES, dropouts.foreign_dropout(Granularity.SAMPLE, _RATES)),
+    "StochasticDepth": (_RATES, dropouts.foreign_dropout(Granularity.SAMPLE, _RATES)),
+    "DropBlock2d": (_RATES, dropouts.foreign_dropout(Granularity.BLOCK, _RATES)),
+    "DropBlock2D": (_RATES, dropouts.foreign_dropout(Granularity.BLOCK, _RATES)),
+    "FrozenBatchNorm2d": (("running_var",), norms.frozen_batch_norm),
 }
 """Layers that many libraries define, known by class name if they have one of the attributes named beside the row."""
 
@@ -145,61 +145,61 @@ _MATRIX_PRODUCTS = """
 
 FUNCTIONS: Mapping[str, Row] = {
     **_each(
-        ["conv1d", "conv2d", "conv3d", "_convolution", "convolution"], rows.functional_convolution(transposed=False)
+        ["conv1d", "conv2d", "conv3d", "_convolution", "convolution"], weights.functional_convolution(transposed=False)
     ),
-    **_each([f"conv_transpose{d}" for d in _DIMS], rows.functional_convolution(transposed=True)),
-    "linear": rows.functional_linear,
-    "bilinear": rows.functional_linear,
+    **_each([f"conv_transpose{d}" for d in _DIMS], weights.functional_convolution(transposed=True)),
+    "linear": weights.functional_linear,
+    "bilinear": weights.functional_linear,
     **_each(
         ["lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"],
-        rows.functional_recurrent,
+        weights.functional_recurrent,
     ),
-    **_each(["embedding", "embedding_bag"], rows.of_kind(ops.Lookup)),
-    **_each(["scaled_dot_product_attention", "multi_head_attention_forward"], rows.attention),
-    **_each(["batch_norm", "native_batch_norm"], rows.functional_batch_norm),
-    "instance_norm": rows.functional_instance_norm,
+    **_each(["embedding", "embedding_bag"], plain.of_kind(ops.Lookup)),
+    **_each(["scaled_dot_product_attention", "multi_head_attention_forward"], dropouts.attention),
+    **_each(["batch_norm", "native_batch_norm"], norms.functional_batch_norm),
+    "instance_norm": norms.functional_instance_norm,
     **_each(
         ["layer_norm", "group_norm", "rms_norm", "local_response_norm", "native_layer_norm", "native_group_norm"],
-        rows.local_norm,
+        norms.local_norm,
     ),
-    **_each(["dropout", "native_dropout"], rows.dropout(Granularity.ELEMENT)),
-    **_each(["dropout1d", "dropout2d", "dropout3d", "feature_dropout"], rows.dropout(Granularity.CHANNEL)),
-    "alpha_dropout": rows.dropout(Granularity.ELEMENT, alpha=True),
-    "feature_alpha_dropout": rows.dropout(Granularity.CHANNEL, alpha=True),
-    **{name: rows.activation(name) for name in _ACTIVATIONS.split()},
-    "leaky_relu": rows.activation("leaky_relu"),
-    "rdiv": rows.activation("reciprocal"),
-    **_each(["clamp", "clip", "clamp_min"], rows.clamp),
-    **_each(["clamp_max", "maximum", "minimum", "fmax", "fmin"], rows.maximum),
+    **_each(["dropout", "native_dropout"], dropouts.dropout(Granularity.ELEMENT)),
+    **_each(["dropout1d", "dropout2d", "dropout3d", "feature_dropout"], dropouts.dropout(Granularity.CHANNEL)),
+    "alpha_dropout": dropouts.dropout(Granularity.ELEMENT, alpha=True),
+    "feature_alpha_dropout": dropouts.dropout(Granularity.CHANNEL, alpha=True),
+    **{name: plain.activation(name) for name in _ACTIVATIONS.split()},
+    "leaky_relu": plain.activation("leaky_relu"),
+    "rdiv": plain.activation("reciprocal"),
+    **_each(["clamp", "clip", "clamp_min"], plain.clamp),
+    **_each(["clamp_max", "maximum", "minimum", "fmax", "fmin"], plain.maximum),
     **_named("softmax log_softmax softmin gumbel_softmax normalize", ops.Softmax),
     **_each(
         [f"{a}max_pool{d}{w}" for a in ("", "adaptive_") for d in _DIMS for w in ("", "_with_indices")],
-        rows.pool(Reduce.MAX),
+        pools.pool(Reduce.MAX),
     ),
-    **_each(["fractional_max_pool2d", "fractional_max_pool3d"], rows.pool(Reduce.MAX)),
-    **_each([f"{a}avg_pool{d}" for a in ("", "adaptive_") for d in _DIMS], rows.pool(Reduce.MEAN)),
-    **_each(["lp_pool1d", "lp_pool2d", "lp_pool3d"], rows.pool(Reduce.MEAN)),
+    **_each(["fractional_max_pool2d", "fractional_max_pool3d"], pools.pool(Reduce.MAX)),
+    **_each([f"{a}avg_pool{d}" for a in ("", "adaptive_") for d in _DIMS], pools.pool(Reduce.MEAN)),
+    **_each(["lp_pool1d", "lp_pool2d", "lp_pool3d"], pools.pool(Reduce.MEAN)),
     **_named(_STATISTICS, ops.Statistic),
-    **_each(["mean", "sum", "nanmean"], rows.reduction(Reduce.MEAN)),
-    **_each(["max", "min"], rows.extremum),
-    "amax": rows.reduction(Reduce.MAX),
-    **_each(["interpolate", "upsample", "upsample_nearest", "upsample_bilinear"], rows.resample),
-    **_each(["grid_sample", "grid_sampler", "affine_grid", "affine_grid_generator"], rows.of_kind(ops.Resample)),
+    **_each(["mean", "sum", "nanmean"], pools.reduction(Reduce.MEAN)),
+    **_each(["max", "min"], pools.extremum),
+    "amax": pools.reduction(Reduce.MAX),
+    **_each(["interpolate", "upsample", "upsample_nearest", "upsample_bilinear"], plain.resample),
+    **_each(["grid_sample", "grid_sampler", "affine_grid", "affine_grid_generator"], plain.of_kind(ops.Resample)),
     **_named(_REARRANGE, ops.Rearrange),
-    **_each(_SAME.split(), rows.same),
+    **_each(_SAME.split(), plain.same),
     **_named(_SCALE, ops.Scale),
     **_named(_DISCRETE, ops.Discrete),
     **_each(
-        ["cat", "concat", "concatenate", "stack", "hstack", "vstack", "dstack", "row_stack"], rows.fixed(ops.Concat())
+        ["cat", "concat", "concatenate", "stack", "hstack", "vstack", "dstack", "row_stack"], plain.fixed(ops.Concat())
     ),
-    **_each(["add", "sub", "subtract", "addcmul", "addcdiv", "lerp"], rows.fixed(ops.Add())),
-    **_each(["mul", "multiply", "div", "divide", "true_divide", "truediv"], rows.fixed(ops.Multiply())),
-    **_each(_MATRIX_PRODUCTS.split(), rows.fixed(ops.MatMul())),
-    **_each(_CONSTANTS.split(), rows.constant(random=False)),
-    **_each(_RANDOM.split(), rows.constant(random=True)),
-    "input": rows.fixed(ops.Input()),
-    "output": rows.fixed(ops.Output()),
-    "parameter": rows.constant(random=False),
+    **_each(["add", "sub", "subtract", "addcmul", "addcdiv", "lerp"], plain.fixed(ops.Add())),
+    **_each(["mul", "multiply", "div", "divide", "true_divide", "truediv"], plain.fixed(ops.Multiply())),
+    **_each(_MATRIX_PRODUCTS.split(), plain.fixed(ops.MatMul())),
+    **_each(_CONSTANTS.split(), plain.constant(random=False)),
+    **_each(_RANDOM.split(), plain.constant(random=True)),
+    "input": plain.fixed(ops.Input()),
+    "output": plain.fixed(ops.Output()),
+    "parameter": plain.constant(random=False),
 }
 """torch's functions and Tensor's methods by plain name."""
 

@@ -17,11 +17,11 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.overrides import TorchFunctionMode
 
 from dropcheck import ops
-from dropcheck.capture.calls import Call
+from dropcheck.capture.calls import Call, training_argument
 from dropcheck.capture.catalogue import DRAWING, MODULES, operation
 from dropcheck.capture.cheap import runs_cheaply
+from dropcheck.capture.example import Budget, ExampleInput
 from dropcheck.capture.names import plain_name
-from dropcheck.capture.record import Budget, ExampleInput, training_argument
 from dropcheck.capture.sites import Origin, call_site
 
 

@@ -7,10 +7,8 @@ written down. The model that is run is a twin made for this: it may be changed.
 from __future__ import annotations
 
 import gc
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, fields, is_dataclass
 from types import CellType
 from typing import Any
 
@@ -19,37 +17,13 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
 
-from dropcheck.capture.calls import Call, Value
+from dropcheck.capture.calls import Call, Value, owner_of, training_argument
 from dropcheck.capture.catalogue import module_row
 from dropcheck.capture.cheap import runs_cheaply
+from dropcheck.capture.example import Budget, ExampleInput
 from dropcheck.capture.names import plain_name, writes_its_argument
 from dropcheck.capture.sites import call_site
-
-
-@dataclass(frozen=True, slots=True)
-class ExampleInput:
-    """Arguments for forward, and how reports name them (``2x3x32x32``). ``given``: by the user, not guessed."""
-
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
-    spec: str | None = None
-    given: bool = False
-
-
-class OverBudget(Exception):
-    """A run took longer than it may."""
-
-
-class Budget:
-    """How long a run may take: ``seconds`` from now, None for as long as it likes."""
-
-    def __init__(self, seconds: float | None = None) -> None:
-        self.end = None if seconds is None else time.monotonic() + seconds
-
-    def check(self) -> None:
-        """Raises OverBudget once the time is up."""
-        if self.end is not None and time.monotonic() > self.end:
-            raise OverBudget
+from dropcheck.capture.tensors import tensors_in
 
 
 def record(model: nn.Module, example: ExampleInput, training: Mapping[str, bool], budget: Budget) -> list[Call]:
@@ -74,36 +48,6 @@ def _record(model: nn.Module, example: ExampleInput, training: Mapping[str, bool
         recorder.inputs(example)
         recorder.output(model(*example.args, **example.kwargs))
     return recorder.calls
-
-
-def tensors_in(value: Any) -> Iterator[torch.Tensor]:
-    """Every tensor in a nest of containers, dataclasses and mappings, each container once."""
-    seen: set[int] = set()
-
-    def walk(item: Any) -> Iterator[torch.Tensor]:
-        if isinstance(item, torch.Tensor):
-            yield item
-            return
-        parts = _parts(item)
-        if parts is None or id(item) in seen:
-            return
-        seen.add(id(item))
-        for part in parts:
-            yield from walk(part)
-
-    return walk(value)
-
-
-def _parts(item: Any) -> list[Any] | None:
-    if isinstance(item, (tuple, list, set)):
-        return list(item)
-    if isinstance(item, Mapping):
-        return list(item.values())
-    if is_dataclass(item) and not isinstance(item, type):
-        return [getattr(item, part.name, None) for part in fields(item)]
-    if isinstance(item, slice):
-        return [item.start, item.stop, item.step]
-    return None
 
 
 class _Recorder(TorchFunctionMode):
@@ -289,31 +233,6 @@ def _is_stored(tensor: torch.Tensor) -> bool:
     """Whether a global variable or a closure holds the tensor: it was there before the forward ran."""
     holders = gc.get_referrers(tensor)
     return any(isinstance(one, CellType) or (isinstance(one, dict) and "__builtins__" in one) for one in holders)
-
-
-def owner_of(model: nn.Module, call: Call) -> tuple[str, nn.Module | None]:
-    """The torch.nn layer whose parameters a function was given, with its path, if all of them belong to one."""
-    paths = {value.parameter.rpartition(".")[0] for value in call.tensors() if value.parameter is not None}
-    if len(paths) != 1:
-        return "", None
-    path = paths.pop()
-    owner = model.get_submodule(path) if path else model
-    known = type(owner).__module__.startswith("torch.nn.") or isinstance(owner, nn.modules.batchnorm._NormBase)
-    return (path, owner) if known else ("", None)
-
-
-def training_argument(call: Call) -> Any:
-    """The training flag among a functional dropout's or norm's arguments; None for other functions."""
-    position, default = _TRAINING_ARGUMENTS.get(call.target, (0, None))
-    return call.argument(position, "training", call.kwargs.get("train", default)) if position else None
-
-
-_TRAINING_ARGUMENTS: Mapping[str, tuple[int, Any]] = {
-    **dict.fromkeys(("dropout", "dropout1d", "dropout2d", "dropout3d", "native_dropout", "feature_dropout"), (2, True)),
-    **dict.fromkeys(("alpha_dropout", "feature_alpha_dropout"), (2, False)),
-    "multi_head_attention_forward": (13, True),
-    "batch_norm": (5, False),
-}
 
 
 def _shape(tensor: torch.Tensor) -> tuple[int, ...] | None:

@@ -8,13 +8,14 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from dropcheck.capture.calls import Call, Value
+from dropcheck.capture.calls import Call, Value, owner_of, training_argument
 from dropcheck.capture.catalogue import module_row
 from dropcheck.capture.cheap import runs_cheaply
+from dropcheck.capture.example import Budget, ExampleInput
 from dropcheck.capture.names import plain_name, writes_its_argument
-from dropcheck.capture.record import Budget, ExampleInput, owner_of, tensors_in, training_argument
 from dropcheck.capture.sites import CallSite
 from dropcheck.capture.symbolic import PATH, SITE, Refused
+from dropcheck.capture.tensors import tensors_in
 
 _NO_TENSOR = {
     "size",

@@ -11,10 +11,10 @@ from typing import Any
 from torch import Tensor
 
 from dropcheck import ops
-from dropcheck.capture.calls import Call, Value
+from dropcheck.capture.calls import Call, Value, training_argument
 from dropcheck.capture.catalogue import function_row
 from dropcheck.capture.names import plain_name, writes_its_argument
-from dropcheck.capture.record import tensors_in, training_argument
+from dropcheck.capture.tensors import tensors_in
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 from dropcheck import ops
 from dropcheck.capture.calls import Call
 from dropcheck.capture.catalogue import module_row
-from dropcheck.capture.record import tensors_in
+from dropcheck.capture.tensors import tensors_in
 from dropcheck.simulate.blame import dropped, dropped_behind
 from dropcheck.simulate.called import Called
 from dropcheck.simulate.chance import Chance

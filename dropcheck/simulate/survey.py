@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from dropcheck import ops
-from dropcheck.capture.record import tensors_in
+from dropcheck.capture.tensors import tensors_in
 from dropcheck.simulate.called import Called
 from dropcheck.simulate.inner import without_dropout
 from dropcheck.simulate.synthetic import Maker, Synthetic

@@ -10,10 +10,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
-from dropcheck.capture.calls import Call, Value
+from dropcheck.capture.calls import Call, Value, owner_of
 from dropcheck.capture.catalogue import module_row
 from dropcheck.capture.names import plain_name
-from dropcheck.capture.record import owner_of
 
 
 class Whereabouts:

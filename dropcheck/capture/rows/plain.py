@@ -1,0 +1,63 @@
+"""Rows of pointwise functions, of interpolation, and of everything that only carries a name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dropcheck import ops
+from dropcheck.capture.calls import Call
+from dropcheck.capture.rows.reading import Row
+from dropcheck.ops import Op
+
+
+def activation(kind: str) -> Row:
+    def row(call: Call) -> Op:
+        slope = getattr(call.module, "negative_slope", None)
+        if call.module is None and kind == "leaky_relu":
+            slope = call.argument(1, "negative_slope", 0.01)
+        return ops.Activation(kind, None if slope is None else float(slope))
+
+    return row
+
+
+def clamp(call: Call) -> Op:
+    low, high = call.argument(1, "min"), call.argument(2, "max")
+    return ops.Activation("relu") if low == 0 and high is None else ops.Activation("hardtanh")
+
+
+def maximum(call: Call) -> Op:
+    return ops.Activation("maximum")
+
+
+def resample(call: Call) -> Op:
+    mode = call.module.mode if call.module is not None else call.argument(3, "mode", "nearest")
+    kind = str(mode)
+    return ops.Rearrange(kind) if kind.startswith("nearest") else ops.Resample(kind)
+
+
+def constant(random: bool) -> Row:
+    def row(call: Call) -> Op:
+        return ops.Constant(random)
+
+    return row
+
+
+def of_kind(kind: Callable[[str], Op]) -> Row:
+    """The operation ``kind(call.target)``: for kinds that only carry a name."""
+
+    def row(call: Call) -> Op:
+        return kind(call.target)
+
+    return row
+
+
+def fixed(op: Op) -> Row:
+    def row(call: Call) -> Op:
+        return op
+
+    return row
+
+
+def same(call: Call) -> None:
+    """The result is the argument itself."""
+    return
