@@ -11,6 +11,21 @@ from dropcheck.shift import LayerStatistics, Shifts
 
 
 @dataclass(frozen=True, slots=True)
+class Build:
+    """How a model of a file is to be built, settled by hand, in place of what would be guessed.
+
+    ``call`` is the text of a literal call's arguments, ``input`` an input spec, ``weights`` a file; ``said``: where it
+    is settled, a line of a source file or a configuration file.
+    """
+
+    symbol: str
+    call: str | None = None
+    input: str | None = None
+    weights: str | None = None
+    said: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One file or one target to build and capture.
 
@@ -18,7 +33,8 @@ class Job:
     of the file is wanted. ``call`` is the literal call's argument text without parentheses (``"depth=20, p=0.5"``),
     ``input`` an input spec such as ``2x3x32x32``, ``weights`` the file of a trained state dict. ``label`` is how
     reports call the file (relative path or module). ``statistics``: what is asked for are the layers' weights (those of
-    initialisation where no others are given), not a graph.
+    initialisation where no others are given), not a graph. ``settled``: models of the file whose arguments or input
+    somebody has said.
     """
 
     label: str
@@ -29,6 +45,7 @@ class Job:
     input: str | None = None
     weights: str | None = None
     statistics: bool = False
+    settled: tuple[Build, ...] = ()
 
     @property
     def initialised(self) -> bool:

@@ -36,7 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "nearest": set(),
     "output": set(),
     "config": {"nearest", "rule"},
-    "source": {"graph", "job", "result"},
+    "source": {"graph", "job", "nearest", "result"},
     "engine": {"graph", "job", "nearest", "ops", "result", "rule", "shift"},
     "worker": {"job", "result", "wire", "worker.server"},
     "worker.server": {"worker", "worker.child", "job", "load", "result", "torch"},

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import ast
-import io
 import re
 import sys
-import tokenize
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 from dropcheck.result import AnalysisError, ErrorKind
 from dropcheck.source.candidates import Candidate, find_candidates, in_order
+from dropcheck.source.comments import NONE, Comments, comments_of
 from dropcheck.source.discover import shown_path
+from dropcheck.source.reading import LEAVE_OUT, Unreadable, text_of
 
 _PYTHON = f"Python {sys.version_info.major}.{sys.version_info.minor}"
-_LEAVE_OUT = "leave the file out with exclude"
 _PYTHON_2 = re.compile(r"Missing parentheses in call to|multiple exception types must be parenthesized|leading zeros")
 
 
@@ -25,12 +24,13 @@ class Scan:
     """What a file holds without being run.
 
     ``candidates``: what may turn out to be a model, users before what they use. ``error``: why it could not be read.
-    ``level``: how many packages up its relative imports reach, 0 without any.
+    ``level``: how many packages up its relative imports reach, 0 without any. ``comments``: those for dropcheck.
     """
 
     candidates: tuple[Candidate, ...] = ()
     error: AnalysisError | None = None
     level: int = 0
+    comments: Comments = NONE
 
     @property
     def may_hold_models(self) -> bool:
@@ -38,46 +38,22 @@ class Scan:
         return bool(self.candidates)
 
 
-class _Unreadable(Exception):
-    """The message says why; ``hint`` what to try."""
-
-    def __init__(self, message: str, hint: str) -> None:
-        super().__init__(message)
-        self.hint = hint
-
-
 def scan(path: str | Path) -> Scan:
     """Parses a file, its declared encoding honoured. Never raises: what is wrong with the file is in ``error``."""
     label = shown_path(str(path))
     try:
-        tree = _parsed(_text(Path(path)))
-        return Scan(in_order(find_candidates(tree)), level=_import_level(tree))
-    except _Unreadable as error:
+        text = text_of(path)
+        tree = _parsed(text)
+        comments = comments_of(text, label)
+        return Scan(in_order(find_candidates(tree)), level=_import_level(tree), comments=comments)
+    except Unreadable as error:
         return Scan(error=AnalysisError(label, ErrorKind.SYNTAX, str(error), error.hint))
     except OSError as error:
         message = f"cannot be read: {error.strerror}"
         return Scan(error=AnalysisError(label, ErrorKind.IMPORT, message, "give dropcheck the right to read it"))
     except RecursionError:
         message = "its expressions are nested too deeply to be parsed"
-        return Scan(error=AnalysisError(label, ErrorKind.SYNTAX, message, _LEAVE_OUT))
-
-
-def _text(path: Path) -> str:
-    data = path.read_bytes()
-    if b"\0" in data:
-        raise _Unreadable(f"byte {data.index(0) + 1} is NUL: not a Python source file", _LEAVE_OUT)
-    try:
-        encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
-        return data.decode(encoding)
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise _Unreadable(
-            f"line {line}: byte 0x{data[error.start]:02x} is not valid {error.encoding}",
-            "save it as UTF-8, or declare its encoding in the first line: # -*- coding: latin-1 -*-",
-        ) from error
-    except SyntaxError as error:
-        hint = "save it as UTF-8, or name an encoding that Python knows in its first line"
-        raise _Unreadable(f"line 1: {error.msg}", hint) from error
+        return Scan(error=AnalysisError(label, ErrorKind.SYNTAX, message, LEAVE_OUT))
 
 
 def _parsed(text: str) -> ast.Module:
@@ -90,9 +66,9 @@ def _parsed(text: str) -> ast.Module:
         hint = f"correct it, or leave the file out with exclude (dropcheck reads it as {_PYTHON})"
         if _PYTHON_2.search(error.msg):
             hint = f"this looks like Python 2: convert the file to {_PYTHON}, or leave it out with exclude"
-        raise _Unreadable(f"{where}: {error.msg}", hint) from error
+        raise Unreadable(f"{where}: {error.msg}", hint) from error
     except (ValueError, MemoryError) as error:
-        raise _Unreadable(f"cannot be parsed: {error or 'too deeply nested'}", _LEAVE_OUT) from error
+        raise Unreadable(f"cannot be parsed: {error or 'too deeply nested'}", LEAVE_OUT) from error
 
 
 def _import_level(tree: ast.Module) -> int:
