@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -21,10 +23,22 @@ def write_atomically(file: Path, text: str) -> None:
     if file.exists() and not file.is_file():
         file.write_text(text, encoding="utf-8")
         return
-    target = file.resolve()
-    draft = target.with_name(f".{target.name}.{os.getpid()}.draft")
-    try:
+    with drafted(file) as draft:
         draft.write_text(text, encoding="utf-8")
-        draft.replace(target)
+
+
+@contextmanager
+def drafted(file: Path) -> Iterator[Path]:
+    """A file to write to, beside ``file`` and with its suffix, that takes its place on leaving.
+
+    Nothing is left of it after an exception; where nothing was written, ``file`` stays as it is. A link is followed.
+    Raises OSError.
+    """
+    target = file.resolve()
+    draft = target.with_name(f".{os.getpid()}.draft.{target.name}")
+    try:
+        yield draft
+        if draft.exists():
+            draft.replace(target)
     finally:
         draft.unlink(missing_ok=True)
