@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from math import inf
 
-from dropcheck.graph import Node, Passage, Site
+from dropcheck.graph import Node, Site, Way
 from dropcheck.ops import Dropout, Granularity
 from dropcheck.rule import Severity, Subject, ratio
-from dropcheck.shift import Evidence, NormShift, Source
+from dropcheck.shift import Evidence, NormShift
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,44 +47,90 @@ class Encounter:
         return inflation(self.delta, self.evidence)
 
 
-def meetings(subject: Subject) -> Iterator[tuple[NormShift, Source, Passage]]:
-    """Every norm of known Δ with each dropout whose noise gets there before any other norm, and what it passes."""
-    for shift in subject.shifts.norms.values():
+@dataclass(slots=True)
+class Met:
+    """The norms of known Δ that one dropout's noise gets to in one way before any other norm.
+
+    ``worst``: the one it shifts most, ``delta``: its Δ there if it were the only dropout, ``shift_ratio`` ≥ 1 the same
+    as a ratio; ``number``: of all of them.
+    """
+
+    worst: NormShift
+    delta: float
+    shift_ratio: float
+    number: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Meetings:
+    """All encounters of a model: by dropout and way, and by norm what single dropouts do there.
+
+    ``alone``: by norm, the Δ farthest from 1 that a dropout whose noise meets it causes on its own, for norms that meet
+    any; ``distant``: how many sources of a norm's shift get there by way of earlier norms only, for norms with such.
+    """
+
+    of: Mapping[str, Mapping[Way, Met]]
+    alone: Mapping[str, float]
+    distant: Mapping[str, int]
+
+
+@lru_cache(maxsize=1)
+def meetings(subject: Subject) -> Meetings:
+    """Every norm of known Δ with each dropout whose noise gets there before any other norm."""
+    of: dict[str, dict[Way, Met]] = {}
+    alone: dict[str, float] = {}
+    distant: dict[str, int] = {}
+    way_of = subject.graph.noise.way
+    for name, shift in subject.shifts.norms.items():
+        worst = 0.0
         for source in shift.sources if shift.delta is not None else ():
-            passage = subject.graph.passages(subject.graph[source.dropout]).get(shift.norm)
-            if passage is not None:
-                yield shift, source, passage
+            way = way_of(source.dropout, name)
+            if way is None:
+                distant[name] = distant.get(name, 0) + 1
+                continue
+            reached = ratio(source.delta)
+            if reached > worst:
+                worst, alone[name] = reached, source.delta
+            ways = of.setdefault(source.dropout, {})
+            met = ways.get(way)
+            if met is None:
+                ways[way] = Met(shift, source.delta, reached)
+                continue
+            met.number += 1
+            if reached > met.shift_ratio:
+                met.worst, met.delta, met.shift_ratio = shift, source.delta, reached
+    return Meetings(of, alone, distant)
 
 
-def encounters(subject: Subject, wanted: Callable[[Passage], bool], *, of_samples: bool = False) -> Iterator[Encounter]:
-    """For every dropout that meets norms in the wanted way and whose Δ there is known: the worst of them.
+def encounters(subject: Subject, wanted: Callable[[Way], bool], *, of_samples: bool = False) -> Iterator[Encounter]:
+    """For every dropout that meets norms in the wanted ways and whose Δ there is known: the worst of them.
 
     ``of_samples``: only dropouts of whole samples (stochastic depth), otherwise only others. Dropouts of everything
     (a drop rate of 1) are left to the rules about rates.
     """
-    met: dict[str, list[tuple[float, NormShift]]] = {}
-    for shift, source, passage in meetings(subject):
-        if wanted(passage):
-            met.setdefault(source.dropout, []).append((source.delta, shift))
+    met_by, evidence = meetings(subject).of, subject.shifts.evidence
     for dropout in subject.graph.of(Dropout):
         drop = dropout.op
-        if dropout.name not in met or not isinstance(drop, Dropout):
+        if dropout.name not in met_by or not isinstance(drop, Dropout):
             continue
         if drop.drop_rate == 1.0 or drops_samples(drop) is not of_samples:
             continue
-        delta, shift = max(met[dropout.name], key=lambda one: ratio(one[0]))
-        total = delta if shift.delta is None else shift.delta
-        norm, evidence, others = subject.graph[shift.norm], subject.shifts.evidence, len(met[dropout.name]) - 1
-        yield Encounter(dropout, drop, norm, delta, total, evidence, others)
+        if found := [met for way, met in met_by[dropout.name].items() if wanted(way)]:
+            worst = max(found, key=lambda met: met.shift_ratio)
+            total = worst.delta if worst.worst.delta is None else worst.worst.delta
+            norm, others = subject.graph[worst.worst.norm], sum(met.number for met in found) - 1
+            yield Encounter(dropout, drop, norm, worst.delta, total, evidence, others)
 
 
 def severities(subject: Subject) -> dict[Site | str, Severity]:
     """By source line: how serious the worst is that any of its dropouts does on its own to a norm its noise meets."""
-    worst: dict[Site | str, Severity] = {}
-    for _, source, _ in meetings(subject):
-        line, severity = line_of(subject.graph[source.dropout]), subject.severity(source.delta)
-        worst[line] = max(worst.get(line, severity), severity, key=lambda one: one.rank)
-    return worst
+    worst: dict[Site | str, Met] = {}
+    for dropout, ways in meetings(subject).of.items():
+        line = line_of(subject.graph[dropout])
+        for met in ways.values():
+            if line not in worst or met.shift_ratio > worst[line].shift_ratio:
+                worst[line] = met
+    return {line: subject.severity(met.delta) for line, met in worst.items()}
 
 
 def line_of(node: Node) -> Site | str:

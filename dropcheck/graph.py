@@ -12,30 +12,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from dropcheck.node import Node, Site
-from dropcheck.ops import (
-    Add,
-    Attention,
-    BatchNorm,
-    Discrete,
-    Input,
-    LocalNorm,
-    MatMul,
-    Op,
-    Pool,
-    Rearrange,
-    Recurrent,
-    Reduce,
-    Weight,
-)
+from dropcheck.noise import Noise, Passage, Way
+from dropcheck.ops import NORMS, WEIGHT_LAYERS, Add, BatchNorm, Input, Op, Pool, Rearrange
 
 if TYPE_CHECKING:
     from dropcheck.flow import Flow
 
-__all__ = ["NORMS", "WEIGHT_LAYERS", "Graph", "Node", "Passage", "Residual", "Site"]
-
-# A product of two activations sums many units just as learned weights do.
-WEIGHT_LAYERS = (Weight, Recurrent, Attention, MatMul)
-NORMS = (BatchNorm, LocalNorm)
+__all__ = ["NORMS", "WEIGHT_LAYERS", "Graph", "Node", "Passage", "Residual", "Site", "Way"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +35,6 @@ class Residual:
     shortcut: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Passage:
-    """What noise cannot avoid on its way to a norm: the fewest max-pools, and with these the fewest weight layers."""
-
-    max_pools: int
-    weight_layers: int
-
-
 class Graph:
     """Nodes in execution order and the questions asked of them.
 
@@ -70,14 +45,19 @@ class Graph:
     def __init__(self, nodes: tuple[Node, ...]) -> None:
         self.nodes = nodes
         self._by_name: dict[str, Node] = {}
-        self._passages: dict[str, dict[str, Passage]] = {}
+        self._readers: dict[str, list[str]] = {}
+        self._of: dict[tuple[type[Op], ...], tuple[Node, ...]] = {}
         for node in nodes:
             if node.name in self._by_name:
                 raise ValueError(f"two nodes are called {node.name!r}")
             for name in node.inputs:
                 if name not in self._by_name:
                     raise ValueError(f"{node.name!r} reads {name!r}, which is no earlier node")
+                readers = self._readers[name]
+                if not readers or readers[-1] != node.name:
+                    readers.append(node.name)
             self._by_name[node.name] = node
+            self._readers[node.name] = []
 
     def __len__(self) -> int:
         return len(self.nodes)
@@ -90,7 +70,9 @@ class Graph:
 
     def of(self, *kinds: type[Op]) -> tuple[Node, ...]:
         """The nodes whose operation is of one of these kinds, in execution order."""
-        return tuple(node for node in self.nodes if isinstance(node.op, kinds))
+        if kinds not in self._of:
+            self._of[kinds] = tuple(node for node in self.nodes if isinstance(node.op, kinds))
+        return self._of[kinds]
 
     def producers(self, node: Node) -> tuple[Node, ...]:
         """The nodes it reads, in argument order."""
@@ -98,7 +80,7 @@ class Graph:
 
     def successors(self, node: Node) -> tuple[Node, ...]:
         """The nodes that read it, in execution order."""
-        return self._nodes(self.flow.readers(node.name))
+        return self._nodes(self._readers[node.name])
 
     def downstream(self, node: Node, *kinds: type[Op]) -> tuple[Node, ...]:
         """The nodes its result travels to (of these kinds, if any are given), in execution order."""
@@ -110,19 +92,27 @@ class Graph:
 
     def dropouts_reaching(self, norm: Node) -> tuple[Node, ...]:
         """The dropouts whose noise arrives at the norm without being blocked, or remembered by another norm, before."""
-        return tuple(node for node in self._nodes(self._noise.before(norm.name)) if node.drops)
+        return tuple(self.noise.dropouts_at(norm.name))
+
+    def way(self, dropout: Node, norm: Node) -> Way | None:
+        """What the noise of this dropout cannot avoid on its way to the norm; None if it does not get there."""
+        return self.noise.way(dropout.name, norm.name)
+
+    def first_norm(self, dropout: Node) -> Node | None:
+        """The first of :meth:`norms_reached`, found without looking for the others."""
+        return self.noise.first_norm(dropout.name)
 
     def norms_reached(self, dropout: Node) -> tuple[Node, ...]:
-        """The norms that remember statistics and are the first on some path to see the noise of this dropout."""
+        """The norms that remember statistics and are the first on some path to see the noise of this dropout.
+
+        In a residual network these are all that follow: rules that look at every dropout ask :meth:`first_norm`.
+        """
         return self._nodes(self.passages(dropout))
 
     def passages(self, dropout: Node) -> Mapping[str, Passage]:
         """What its noise passes on the easiest way to each of :meth:`norms_reached`, by the norm's name."""
-        if dropout.name not in self._passages:
-            costs = self._noise.costs(dropout.name)
-            norms = self._noise.ordered(name for name in costs if self[name].remembers and name != dropout.name)
-            self._passages[dropout.name] = {name: Passage(*divmod(costs[name], self._max_pool_cost)) for name in norms}
-        return self._passages[dropout.name]
+        found = self.noise.passages(dropout.name)
+        return {name: passage for name, passage in found.items() if self[name].remembers}
 
     def route(self, dropout: Node, norm: Node) -> tuple[Node, ...]:
         """The nodes between them on the way that :meth:`passages` describes.
@@ -130,10 +120,10 @@ class Graph:
         Raises:
             ValueError: the noise of this dropout does not reach the norm.
         """
-        names = self._noise.cheapest(dropout.name, norm.name)
-        if names is None:
+        nodes = self.noise.route(dropout.name, norm.name)
+        if nodes is None:
             raise ValueError(f"no noise of {dropout.name!r} reaches {norm.name!r}")
-        return self._nodes(names)
+        return tuple(nodes)
 
     def is_last_batch_norm(self, node: Node) -> bool:
         """Whether it is a batch norm from which no path leads to another one."""
@@ -148,8 +138,7 @@ class Graph:
         A sum of more than two terms is one residual. Parameters and other constants are no terms, and a
         concatenation (DenseNet) is no residual.
         """
-        found = (self._residual(add) for add in self.of(Add) if not self._is_partial_sum(add))
-        return tuple(residual for residual in found if residual is not None)
+        return self._residuals
 
     def head(self) -> tuple[Node, ...]:
         """The nodes behind the feature extractor, in execution order, the outputs included.
@@ -158,40 +147,24 @@ class Graph:
         feature map again and is no head); without such a pool, what follows the last change from feature maps to
         vectors; without that, what follows the last batch norm; else nothing.
         """
-        pools = [node.name for node in self.nodes if isinstance(node.op, Pool) and node.op.is_global]
-        images = self.flow.leading_to(pools) & {node.name for node in self.of(Input)}
-        around = self.flow.reachable(images, around=pools)
-        behind = self.flow.reachable(pools) - self.flow.leading_to([*around, *pools])
-        if behind:
-            return self._nodes(self.flow.ordered(behind))
-        cuts = [node for node in self.of(Rearrange) if self._flattens(node)] or self.of(BatchNorm)
-        return self.downstream(cuts[-1]) if cuts else ()
+        return self._head
 
     @cached_property
     def flow(self) -> Flow:
         """Node names, with an edge from each node to every node that reads it."""
-        return self._flow(self._edges())
-
-    @cached_property
-    def _noise(self) -> Flow:
-        """The edges along which the noise of a dropout travels."""
-        return self._flow(edge for edge in self._edges() if not _absorbs(self[edge[0]]))
-
-    def _flow(self, edges: Iterable[tuple[str, str, int]]) -> Flow:
         from dropcheck.flow import Flow  # networkx takes longer to import than most runs need before the first question
 
-        return Flow(self._by_name, edges)
+        return Flow({node.name: node.inputs for node in self.nodes}, self._readers)
 
-    def _edges(self) -> Iterator[tuple[str, str, int]]:
-        for node in self.nodes:
-            is_max_pool = isinstance(node.op, Pool) and node.op.reduce is Reduce.MAX
-            cost = self._max_pool_cost if is_max_pool else int(isinstance(node.op, WEIGHT_LAYERS))
-            yield from ((name, node.name, cost) for name in node.inputs)
+    @cached_property
+    def noise(self) -> Noise:
+        """Where the noise of dropouts gets, by node names."""
+        return Noise(self.nodes, {node.name: position for position, node in enumerate(self.nodes)}, self._readers)
 
-    @property
-    def _max_pool_cost(self) -> int:
-        """More than all weight layers together, so that the cheapest path avoids max-pools first."""
-        return len(self.nodes)
+    @cached_property
+    def forks(self) -> Mapping[str, str | None]:
+        """For all that depends on the model's inputs: the last node every path to it passes, None if there is none."""
+        return self.flow.forks(node.name for node in self.of(Input))
 
     def _nodes(self, names: Iterable[str], *kinds: type[Op]) -> tuple[Node, ...]:
         nodes = (self._by_name[name] for name in names)
@@ -202,15 +175,29 @@ class Graph:
         return self.flow.leading_to(name for norm in self.of(BatchNorm) for name in norm.inputs)
 
     @cached_property
-    def _forks(self) -> dict[str, str | None]:
-        return self.flow.forks(node.name for node in self.of(Input))
+    def _head(self) -> tuple[Node, ...]:
+        pools = [node.name for node in self.of(Pool) if isinstance(node.op, Pool) and node.op.is_global]
+        if pools:
+            images = self.flow.leading_to(pools) & {node.name for node in self.of(Input)}
+            around = self.flow.reachable(images, around=pools)
+            behind = self.flow.reachable(pools)
+            behind -= self.flow.leading_to([*around, *pools])
+            if behind:
+                return self._nodes(self.flow.ordered(behind))
+        cuts = [node for node in self.of(Rearrange) if self._flattens(node)] or self.of(BatchNorm)
+        return self.downstream(cuts[-1]) if cuts else ()
+
+    @cached_property
+    def _residuals(self) -> tuple[Residual, ...]:
+        found = (self._residual(add) for add in self.of(Add) if not self._is_partial_sum(add))
+        return tuple(residual for residual in found if residual is not None)
 
     def _is_partial_sum(self, add: Node) -> bool:
         """Whether only another sum with the same fork reads it."""
-        readers = self.successors(add)
-        if len(readers) != 1 or not isinstance(readers[0].op, Add):
+        readers = self._readers[add.name]
+        if len(readers) != 1 or not isinstance(self[readers[0]].op, Add):
             return False
-        return self._forks.get(add.name) == self._forks.get(readers[0].name)
+        return self.forks.get(add.name) == self.forks.get(readers[0])
 
     def _terms(self, add: Node) -> list[str]:
         """The activations it sums, partial sums taken apart."""
@@ -220,17 +207,21 @@ class Graph:
             for term in self.producers(pending.pop()):
                 if isinstance(term.op, Add) and self._is_partial_sum(term):
                     pending.append(term)
-                elif term.name in self._forks:
+                elif term.name in self.forks:
                     terms[term.name] = None
         return list(terms)
 
     def _residual(self, add: Node) -> Residual | None:
-        terms, fork = self._terms(add), self._forks.get(add.name)
+        terms, fork = self._terms(add), self.forks.get(add.name)
         if len(terms) < 2 or fork is None:
             return None
-        regions = [frozenset((*self.flow.between(fork, term), term)) - {fork} for term in terms]
+        regions = [self._region(fork, term) for term in terms]
         shortcut = min(regions, key=self._weightiness)
         return Residual(fork, add.name, frozenset().union(*regions) - shortcut, shortcut)
+
+    def _region(self, fork: str, term: str) -> frozenset[str]:
+        """The nodes on any path from a fork to a term behind it, this one included: no such path misses the fork."""
+        return frozenset(name for name in self.flow.leading_to([term], around=[fork]) if name in self.forks)
 
     def _weightiness(self, names: frozenset[str]) -> tuple[int, int, int]:
         ops = [self._by_name[name].op for name in names]
@@ -243,8 +234,3 @@ class Graph:
         if node.shape is None or before is None:
             return isinstance(node.op, Rearrange) and node.op.kind == "flatten"
         return len(node.shape) == 2 < len(before)
-
-
-def _absorbs(node: Node) -> bool:
-    """Whether noise stops here: normalised away, made part of stored statistics, or turned into integers."""
-    return node.blocks or node.remembers or isinstance(node.op, Discrete)

@@ -244,3 +244,7 @@ Op = (
     | Discrete
     | Opaque
 )
+
+# A product of two activations sums many units just as learned weights do.
+WEIGHT_LAYERS = (Weight, Recurrent, Attention, MatMul)
+NORMS = (BatchNorm, LocalNorm)

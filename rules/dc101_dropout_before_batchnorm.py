@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dropcheck.encounter import encounters
-from dropcheck.graph import Passage
+from dropcheck.graph import Way
 from dropcheck.rule import Example, Finding, Rule, Subject
 
 
@@ -118,8 +118,8 @@ net = nn.Sequential(*[layer for _ in range(2) for layer in block(32)], nn.Linear
     )
 
     def check(self, subject: Subject) -> Iterator[Finding]:
-        for met in encounters(subject, lambda passage: passage == Passage(max_pools=0, weight_layers=0)):
-            direct = not subject.graph.route(met.dropout, met.norm)
+        for met in encounters(subject, lambda way: way is Way.DIRECT):
+            direct = met.dropout.name in met.norm.inputs
             way = "feeds {} directly" if direct else "reaches {} with no weight layer between"
             severity = subject.thresholds.severity(met.delta)
             message = f"{met.noise} {way.format(met.target)}: {met.harm}"

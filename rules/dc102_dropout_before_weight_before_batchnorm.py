@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dropcheck.encounter import encounters
-from dropcheck.graph import WEIGHT_LAYERS, Node
+from dropcheck.graph import WEIGHT_LAYERS, Node, Way
 from dropcheck.ops import Attention, Recurrent, Weight
 from dropcheck.rule import Example, Finding, Rule, Severity, Subject
 from dropcheck.shift import Evidence, typical_cos2_theta
@@ -105,7 +105,7 @@ net = nn.Sequential(*layers)
     )
 
     def check(self, subject: Subject) -> Iterator[Finding]:
-        for met in encounters(subject, lambda passage: passage.max_pools == 0 and passage.weight_layers > 0):
+        for met in encounters(subject, lambda way: way is Way.WEIGHTED):
             severity = subject.severity(met.delta)
             if severity is not Severity.INFO:
                 layers = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dropcheck.encounter import encounters
-from dropcheck.graph import Node
+from dropcheck.graph import Node, Way
 from dropcheck.ops import Pool, Reduce
 from dropcheck.rule import Example, Finding, Rule, Subject
 
@@ -111,7 +111,7 @@ net = nn.Sequential(
     )
 
     def check(self, subject: Subject) -> Iterator[Finding]:
-        for met in encounters(subject, lambda passage: passage.max_pools > 0):
+        for met in encounters(subject, lambda way: way is Way.POOLED):
             pool = next(node for node in subject.graph.route(met.dropout, met.norm) if _is_max_pool(node))
             message = f"{met.noise} reaches {met.target} through max-pool {pool.path!r}: {met.harm}"
             severity = subject.severity(met.delta)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from math import fsum
 
-from dropcheck.encounter import drops_samples, inflation, line_of, severities, shown
-from dropcheck.graph import Graph, Site
+from dropcheck.encounter import drops_samples, inflation, line_of, meetings, severities, shown
+from dropcheck.graph import Graph
 from dropcheck.ops import Dropout
 from dropcheck.rule import Example, Finding, Rule, Severity, Subject
-from dropcheck.shift import NormShift, Source
+from dropcheck.shift import NormShift
 
 _RESIDUAL = """\
 class Block(nn.Module):
@@ -139,20 +139,46 @@ class Net(nn.Module):
     """Two dropouts that stay below the warning threshold each can hardly go far beyond it together."""
 
     def check(self, subject: Subject) -> Iterator[Finding]:
-        reported = severities(subject)
-        for shift in subject.shifts.norms.values():
+        met, reported = meetings(subject), _Reported(subject)
+        for name, shift in subject.shifts.norms.items():
             if shift.delta is None or not shift.sources:
                 continue
-            severity = _severity(subject, shift, shift.delta)
-            if severity is Severity.INFO or _is_reported(subject, shift, severity, reported):
+            alone = subject.severity(met.alone[name]) if name in met.alone else None
+            if _is_as_bad(alone, subject.severity(shift.delta)):
                 continue
-            distant = sum(not _is_met(subject.graph, shift, source) for source in shift.sources)
+            severity = _severity(subject, shift, shift.delta)
+            if severity is Severity.INFO or _is_as_bad(alone, severity) or reported.share(shift, severity) >= 0.5:
+                continue
+            distant = met.distant.get(name, 0)
             if distant or len(shift.sources) >= self.many:
-                norm, dropout = subject.graph[shift.norm], subject.graph[shift.sources[0].dropout]
+                norm, dropout = subject.graph[name], subject.graph[shift.sources[0].dropout]
                 harm = inflation(shift.delta, subject.shifts.evidence)
                 message = f"batch norm {norm.path!r} {_origin(subject.graph, shift, distant)}: {harm}"
                 finding = self.finding(subject, dropout, severity, message, norm=norm, delta=shift.delta)
                 yield replace(finding, site=norm.site)
+
+
+class _Reported:
+    """How much of a shift comes from source lines that rules about single dropouts report."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._graph = subject.graph
+        self._by_line = severities(subject)
+        self._by_dropout: dict[str, Severity | None] = {}
+
+    def share(self, shift: NormShift, severity: Severity) -> float:
+        """The part, in [0, 1], that lines with findings at least this serious have in it."""
+        shares = ((self._severity(source.dropout), source.share) for source in shift.sources)
+        return fsum(share for one, share in shares if _is_as_bad(one, severity))
+
+    def _severity(self, dropout: str) -> Severity | None:
+        if dropout not in self._by_dropout:
+            self._by_dropout[dropout] = self._by_line.get(line_of(self._graph[dropout]))
+        return self._by_dropout[dropout]
+
+
+def _is_as_bad(one: Severity | None, other: Severity) -> bool:
+    return one is not None and one.rank >= other.rank
 
 
 def _severity(subject: Subject, shift: NormShift, delta: float) -> Severity:
@@ -161,30 +187,12 @@ def _severity(subject: Subject, shift: NormShift, delta: float) -> Severity:
     return subject.severity_of_branches(delta) if of_branches >= 0.5 else subject.severity(delta)
 
 
-def _is_reported(
-    subject: Subject, shift: NormShift, severity: Severity, reported: Mapping[Site | str, Severity]
-) -> bool:
-    """Whether rules about single dropouts say as much: of one at this very norm, or of most of them anywhere."""
-    alone = (subject.severity(one.delta) for one in shift.sources if _is_met(subject.graph, shift, one))
-    if any(one.rank >= severity.rank for one in alone):
-        return True
-    lines = ((reported.get(line_of(subject.graph[one.dropout])), one.share) for one in shift.sources)
-    return fsum(share for one, share in lines if one is not None and one.rank >= severity.rank) >= 0.5
-
-
-def _is_met(graph: Graph, shift: NormShift, source: Source) -> bool:
-    """Whether no norm stands between, on the easiest way at least."""
-    return shift.norm in graph.passages(graph[source.dropout])
-
-
 def _origin(graph: Graph, shift: NormShift, distant: int) -> str:
     first = shift.sources[0]
     dropout = graph[first.dropout]
     most = f"{shown(dropout.op)} {dropout.path!r}" if isinstance(dropout.op, Dropout) else repr(dropout.path)
     # Small sources may be left out of a prediction.
-    number = len(
-        {*(one.dropout for one in shift.sources), *(one.name for one in graph.dropouts_reaching(graph[shift.norm]))}
-    )
+    number = graph.noise.number_at(shift.norm, (source.dropout for source in shift.sources))
     if not distant:
         return f"sees the noise of {number} dropouts add up, {first.share:.0%} of it from {most}"
     way = "by way of earlier norms" if distant == len(shift.sources) else "partly by way of earlier norms"

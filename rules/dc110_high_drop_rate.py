@@ -111,12 +111,12 @@ class Net(nn.Module):
             drop = node.op
             if not isinstance(drop, Dropout) or not node.drops or drop.drop_rate < self.limit or drops_samples(drop):
                 continue
-            if norms := subject.graph.norms_reached(node):
+            if (norm := subject.graph.first_norm(node)) is not None:
                 message = (
-                    f"{shown(drop)} {_effect(drop.drop_rate)} upstream of batch norm {norms[0].path!r} "
+                    f"{shown(drop)} {_effect(drop.drop_rate)} upstream of batch norm {norm.path!r} "
                     f"(guideline: a drop rate below {self.limit})"
                 )
-                yield self.finding(subject, node, Severity.WARNING, message, norm=norms[0])
+                yield self.finding(subject, node, Severity.WARNING, message, norm=norm)
 
 
 def _effect(drop_rate: float) -> str:
