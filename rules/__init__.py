@@ -10,6 +10,10 @@ from .dc103_dropout_before_max_pool import DropoutBeforeMaxPool
 from .dc104_accumulated_shift import AccumulatedShift
 from .dc105_stochastic_depth_before_batchnorm import StochasticDepthBeforeBatchNorm
 from .dc110_high_drop_rate import HighDropRate
+from .dc201_residual_dropout_position import ResidualDropoutPosition
+from .dc202_dropout_after_last_weight import DropoutAfterLastWeight
+from .dc203_repeated_dropout import RepeatedDropout
+from .dc204_dropout_on_residual_stream import DropoutOnResidualStream
 from .dc301_dropout_after_global_pool import DropoutAfterGlobalPool
 from .dc701_stale_batchnorm_statistics import StaleBatchNormStatistics
 
@@ -20,6 +24,10 @@ BUILTIN: tuple[Rule, ...] = (
     AccumulatedShift(),
     StochasticDepthBeforeBatchNorm(),
     HighDropRate(),
+    ResidualDropoutPosition(),
+    DropoutAfterLastWeight(),
+    RepeatedDropout(),
+    DropoutOnResidualStream(),
     DropoutAfterGlobalPool(),
     StaleBatchNormStatistics(),
 )

@@ -1,0 +1,122 @@
+"""Residual branches: what a block adds to its stream, and where in a branch its dropouts stand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import takewhile
+
+from dropcheck.graph import WEIGHT_LAYERS, Graph, Node
+from dropcheck.ops import Add, Dropout, Granularity, Input, Weight
+
+LONGEST = 6
+"""Weight layers in a row that are still a block's branch (an inverted bottleneck has 3, attention 4) and no network."""
+
+Forks = Mapping[str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """What one residual block adds to its stream; no other residual block is inside.
+
+        fork ─┬─ spine ────┬─ add          On the spine is what every path through the branch passes: neither gates
+              └─ shortcut ─┘               (squeeze-and-excitation) nor the paths of a split.
+
+    Attributes:
+        add: the addition.
+        spine: the branch in execution order, fork and addition excluded.
+        shortcut: the same of the addition's other term; empty for the identity.
+    """
+
+    add: Node
+    spine: tuple[Node, ...]
+    shortcut: tuple[Node, ...]
+
+    @property
+    def dropouts(self) -> tuple[Node, ...]:
+        """Those on the spine that drop single units or channels."""
+        return tuple(node for node in self.spine if drops_units(node))
+
+    @property
+    def last_layer(self) -> Node | None:
+        """The last weight layer of the spine; None if that is no layer with one input (attention, a matrix product)."""
+        layers = [node for node in self.spine if isinstance(node.op, WEIGHT_LAYERS)]
+        return layers[-1] if layers and isinstance(layers[-1].op, Weight) else None
+
+    def ahead_of(self, node: Node) -> tuple[Node, ...]:
+        """The spine before ``node``."""
+        return tuple(takewhile(lambda other: other is not node, self.spine))
+
+    def behind(self, node: Node) -> tuple[Node, ...]:
+        """The spine after ``node``."""
+        return self.spine[len(self.ahead_of(node)) + 1 :]
+
+
+@lru_cache(maxsize=1)
+def branches(graph: Graph) -> tuple[Branch, ...]:
+    """The residual branches of a model's blocks, in execution order of their additions."""
+    forks: Forks = graph.flow.forks(node.name for node in graph.of(Input))
+    found: list[Branch] = []
+    sums: set[str] = set()
+    for add in graph.of(Add):
+        ways = list(_ways(graph, forks, add))
+        if len(ways) < 2:
+            continue
+        sums.add(add.name)
+        shortcut, *others = sorted(ways, key=lambda way: (_weight_layers(way), len(way)))
+        spines = (way for way in others if _is_block(way, shortcut) and not any(node.name in sums for node in way))
+        found.extend(Branch(add, spine, shortcut) for spine in spines)
+    return tuple(found)
+
+
+def moved(graph: Graph, places: Mapping[str, str]) -> Graph:
+    """The graph with dropouts, by name, put right ahead of weight layers, by name, all at once."""
+    arrivals: dict[str, list[Node]] = {}
+    for name, layer in places.items():
+        arrivals.setdefault(layer, []).append(graph[name])
+    stands_for: dict[str, str] = {}
+    nodes: list[Node] = []
+    for node in graph:
+        inputs = tuple(stands_for.get(name, name) for name in node.inputs)
+        if node.name in places:
+            stands_for[node.name] = inputs[0]
+            continue
+        for dropout in arrivals.get(node.name, ()):
+            nodes.append(replace(dropout, inputs=inputs[:1]))
+            inputs = (dropout.name, *inputs[1:])
+        nodes.append(replace(node, inputs=inputs))
+    return Graph(tuple(nodes))
+
+
+def drops_units(node: Node) -> bool:
+    """Whether it is a dropout of single units or channels that drops some, but not all, while the model trains."""
+    return (
+        isinstance(node.op, Dropout)
+        and node.drops
+        and node.op.drop_rate < 1.0
+        and node.op.granularity in (Granularity.ELEMENT, Granularity.CHANNEL)
+    )
+
+
+def _ways(graph: Graph, forks: Forks, add: Node) -> Iterator[tuple[Node, ...]]:
+    """For every term of a sum that comes from where the sum forks: the nodes all of its paths pass, ends excluded."""
+    fork = forks.get(add.name)
+    for term in add.inputs if fork is not None else ():
+        way: list[Node] = []
+        name = term if term in forks else None
+        while name is not None and name != fork:
+            way.append(graph[name])
+            name = forks.get(name)
+        if name is not None:
+            yield tuple(reversed(way))
+
+
+def _is_block(spine: tuple[Node, ...], shortcut: tuple[Node, ...]) -> bool:
+    """Whether two terms of a sum are a branch and its shortcut: the identity, or one layer beside several."""
+    inside, beside = _weight_layers(spine), _weight_layers(shortcut)
+    return 1 <= inside <= LONGEST and (beside == 0 or beside == 1 < inside)
+
+
+def _weight_layers(way: tuple[Node, ...]) -> int:
+    return sum(isinstance(node.op, WEIGHT_LAYERS) for node in way)
