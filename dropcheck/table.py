@@ -34,9 +34,9 @@ class Progress:
     """How far a run is.
 
     Attributes:
-        done: batches run, on all ranks together.
+        done: batches run, other processes taken to be as far as this one.
         total: batches to run, None where the data do not say how many there are.
-        samples: samples run so far.
+        samples: run so far, by this process.
     """
 
     done: int
@@ -50,8 +50,8 @@ class MeasuredSource:
 
     Attributes:
         dropout: module path, or ``<module path>/<function>`` of a functional call.
-        share: its part, in [0, 1], of the variance that dropouts add in training; the shares of a norm add up to 1.
-        delta_without: Δ if it were off, the statistics of the norms before being those of training without it.
+        share: its part of the shift, in (0, 1]: what |log Δ| loses when it is off; the shares of a norm add up to 1.
+        delta_without: Δ when it is off, the norms before having the statistics of training without it.
         site: where it stands in the source, if that is known.
     """
 
@@ -98,7 +98,7 @@ class MeasuredNorm:
         site: where it stands in the source, if that is known.
         stored: in evaluation (dropout off, running statistics in use), as the model was given.
         train_var: unbiased variance in training: dropout on, batch statistics in use, same weights.
-        delta_error: standard error of ``delta``, from how the batches differ.
+        delta_error: standard error of ``delta``, from how the batches differ; None for too few, and a note says so.
         train_mean_shift: mean over channels of |mean in evaluation − mean in training| / sqrt(variance in training).
         after: in evaluation after recalibration; None where nothing was recalibrated.
         predicted: Δ as the linter predicts it; ``evidence``: what that rests on.
