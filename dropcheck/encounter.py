@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from math import inf
+from typing import NamedTuple
 
 from dropcheck.graph import Node, Site, Way
 from dropcheck.ops import Dropout, Granularity
@@ -13,8 +14,7 @@ from dropcheck.rule import Severity, Subject, ratio
 from dropcheck.shift import Evidence, NormShift
 
 
-@dataclass(frozen=True, slots=True)
-class Encounter:
+class Encounter(NamedTuple):
     """The worst norm that the noise of one dropout meets.
 
     Attributes:
@@ -63,13 +63,13 @@ class Met:
 
 @dataclass(frozen=True, slots=True)
 class Meetings:
-    """All encounters of a model: by dropout and way, and by norm what single dropouts do there.
+    """All encounters of a model: by way and dropout, and by norm what single dropouts do there.
 
     ``alone``: by norm, the Δ farthest from 1 that a dropout whose noise meets it causes on its own, for norms that meet
     any; ``distant``: how many sources of a norm's shift get there by way of earlier norms only, for norms with such.
     """
 
-    of: Mapping[str, Mapping[Way, Met]]
+    of: Mapping[Way, Mapping[str, Met]]
     alone: Mapping[str, float]
     distant: Mapping[str, int]
 
@@ -77,7 +77,7 @@ class Meetings:
 @lru_cache(maxsize=1)
 def meetings(subject: Subject) -> Meetings:
     """Every norm of known Δ with each dropout whose noise gets there before any other norm."""
-    of: dict[str, dict[Way, Met]] = {}
+    of: dict[Way, dict[str, Met]] = {way: {} for way in Way}
     alone: dict[str, float] = {}
     distant: dict[str, int] = {}
     way_of = subject.graph.noise.way
@@ -91,10 +91,9 @@ def meetings(subject: Subject) -> Meetings:
             reached = ratio(source.delta)
             if reached > worst:
                 worst, alone[name] = reached, source.delta
-            ways = of.setdefault(source.dropout, {})
-            met = ways.get(way)
+            met = of[way].get(source.dropout)
             if met is None:
-                ways[way] = Met(shift, source.delta, reached)
+                of[way][source.dropout] = Met(shift, source.delta, reached)
                 continue
             met.number += 1
             if reached > met.shift_ratio:
@@ -108,26 +107,25 @@ def encounters(subject: Subject, wanted: Callable[[Way], bool], *, of_samples: b
     ``of_samples``: only dropouts of whole samples (stochastic depth), otherwise only others. Dropouts of everything
     (a drop rate of 1) are left to the rules about rates.
     """
-    met_by, evidence = meetings(subject).of, subject.shifts.evidence
-    for dropout in subject.graph.of(Dropout):
+    graph, evidence = subject.graph, subject.shifts.evidence
+    ways = [by_dropout for way, by_dropout in meetings(subject).of.items() if by_dropout and wanted(way)]
+    for dropout in graph.of(Dropout) if ways else ():
         drop = dropout.op
-        if dropout.name not in met_by or not isinstance(drop, Dropout):
+        if not isinstance(drop, Dropout) or drops_samples(drop) is not of_samples or drop.drop_rate == 1.0:
             continue
-        if drop.drop_rate == 1.0 or drops_samples(drop) is not of_samples:
-            continue
-        if found := [met for way, met in met_by[dropout.name].items() if wanted(way)]:
-            worst = max(found, key=lambda met: met.shift_ratio)
-            total = worst.delta if worst.worst.delta is None else worst.worst.delta
-            norm, others = subject.graph[worst.worst.norm], sum(met.number for met in found) - 1
-            yield Encounter(dropout, drop, norm, worst.delta, total, evidence, others)
+        if found := [by_dropout[dropout.name] for by_dropout in ways if dropout.name in by_dropout]:
+            met = max(found, key=lambda one: one.shift_ratio) if len(found) > 1 else found[0]
+            total = met.delta if met.worst.delta is None else met.worst.delta
+            others = sum(one.number for one in found) - 1
+            yield Encounter(dropout, drop, graph[met.worst.norm], met.delta, total, evidence, others)
 
 
 def severities(subject: Subject) -> dict[Site | str, Severity]:
     """By source line: how serious the worst is that any of its dropouts does on its own to a norm its noise meets."""
     worst: dict[Site | str, Met] = {}
-    for dropout, ways in meetings(subject).of.items():
-        line = line_of(subject.graph[dropout])
-        for met in ways.values():
+    for by_dropout in meetings(subject).of.values():
+        for dropout, met in by_dropout.items():
+            line = line_of(subject.graph[dropout])
             if line not in worst or met.shift_ratio > worst[line].shift_ratio:
                 worst[line] = met
     return {line: subject.severity(met.delta) for line, met in worst.items()}

@@ -101,6 +101,8 @@ class Noise:
 
         None where nothing gets from ``start`` to ``end``. Of equally good ways, the one that is executed first.
         """
+        if (chain := self._chain(start, end)) is not None:
+            return chain
         first, last = self._positions[start], self._positions[end]
         _, came_from = self._spread(first, last)
         if last not in came_from:
@@ -109,6 +111,18 @@ class Noise:
         while (last := came_from[last]) != first:
             steps.append(self._nodes[last])
         return steps[::-1]
+
+    def _chain(self, start: str, end: str) -> list[Node] | None:
+        """The way from ``start`` to ``end`` if every step on it, seen from the end, reads one node only."""
+        steps: list[Node] = []
+        inputs = self._nodes[self._positions[end]].inputs
+        while len(inputs) == 1 and inputs[0] != start:
+            node = self._nodes[self._positions[inputs[0]]]
+            if absorbs(node):
+                return None
+            steps.append(node)
+            inputs = node.inputs
+        return steps[::-1] if len(inputs) == 1 and not absorbs(self._nodes[self._positions[start]]) else None
 
     def _spread(self, first: int, last: int) -> tuple[dict[int, tuple[int, int]], dict[int, int]]:
         """By position, as far as ``last``: max-pools and weight layers passed on the way there, and the step before."""

@@ -27,7 +27,10 @@ class Severity(StrEnum):
     @property
     def rank(self) -> int:
         """0 for info, 1 for warning, 2 for error."""
-        return ("info", "warning", "error").index(self.value)
+        return _RANKS[self]
+
+
+_RANKS = {Severity.INFO: 0, Severity.WARNING: 1, Severity.ERROR: 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,7 @@ class Thresholds:
         severity = (
             Severity.ERROR if reached >= self.error else Severity.WARNING if reached >= self.warning else Severity.INFO
         )
-        return min(severity, at_most, key=lambda one: one.rank)
+        return severity if severity.rank <= at_most.rank else at_most
 
 
 def ratio(delta: float) -> float:
@@ -94,7 +97,7 @@ class Example:
     weights: Mapping[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Subject:
     """What a rule looks at: one captured model with its predicted shifts.
 

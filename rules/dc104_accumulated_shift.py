@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cached_property
 from math import fsum
 
 from dropcheck.encounter import drops_samples, inflation, line_of, meetings, severities, shown
-from dropcheck.graph import Graph
+from dropcheck.graph import Graph, Site
 from dropcheck.ops import Dropout
 from dropcheck.rule import Example, Finding, Rule, Severity, Subject
 from dropcheck.shift import NormShift
@@ -162,8 +163,7 @@ class _Reported:
     """How much of a shift comes from source lines that rules about single dropouts report."""
 
     def __init__(self, subject: Subject) -> None:
-        self._graph = subject.graph
-        self._by_line = severities(subject)
+        self._subject = subject
         self._by_dropout: dict[str, Severity | None] = {}
 
     def share(self, shift: NormShift, severity: Severity) -> float:
@@ -173,8 +173,12 @@ class _Reported:
 
     def _severity(self, dropout: str) -> Severity | None:
         if dropout not in self._by_dropout:
-            self._by_dropout[dropout] = self._by_line.get(line_of(self._graph[dropout]))
+            self._by_dropout[dropout] = self._by_line.get(line_of(self._subject.graph[dropout]))
         return self._by_dropout[dropout]
+
+    @cached_property
+    def _by_line(self) -> dict[Site | str, Severity]:
+        return severities(self._subject)
 
 
 def _is_as_bad(one: Severity | None, other: Severity) -> bool:
