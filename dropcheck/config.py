@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from dropcheck.nearest import suggest
-from dropcheck.rule import Thresholds
+from dropcheck.config_keys import KEYS, FailOn, table
+from dropcheck.job import Build
+from dropcheck.rule import Severity, Thresholds
+
+__all__ = ["ConfigError", "FailOn", "Settings", "load_settings"]
 
 
 class ConfigError(Exception):
     """A configuration that dropcheck does not understand: which file, which key, what was expected."""
 
 
-class FailOn(StrEnum):
-    """The least severity that makes the exit code 1."""
-
-    ERROR = "error"
-    WARNING = "warning"
-    INFO = "info"
-    NEVER = "never"
-
-
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What a run is asked to do.
 
-    ``select`` and ``ignore`` are prefixes of rule codes, an empty ``select`` takes every rule; ``exclude`` are patterns
-    as in .gitignore, relative to the working directory; ``timeout`` is seconds per file, > 0.
+    ``select`` and ``ignore`` are prefixes of rule codes, an empty ``select`` takes every rule that is on by default;
+    ``per_file_ignores`` maps patterns of files to such prefixes, ``severity`` such prefixes to what their findings are,
+    ``exclude`` are patterns as in .gitignore. ``models`` are files with how to build a model in them; ``timeout`` is
+    seconds per file, > 0. Patterns are relative to ``root``, the directory of the configuration file, or else to the
+    working directory. ``narrowed``: rules were chosen for this run alone.
     """
 
     select: tuple[str, ...] = ()
@@ -40,6 +37,12 @@ class Settings:
     fail_on: FailOn = FailOn.WARNING
     timeout: float = 60.0
     thresholds: Thresholds = field(default_factory=Thresholds)
+    per_file_ignores: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    severity: tuple[tuple[str, Severity], ...] = ()
+    models: tuple[tuple[Path, Build], ...] = ()
+    baseline: Path | None = None
+    root: Path | None = None
+    narrowed: bool = False
 
     def overruled(
         self,
@@ -55,7 +58,8 @@ class Settings:
             "fail_on": None if fail_on is None else FailOn(fail_on),
             "timeout": timeout,
         }
-        return replace(self, **{name: value for name, value in spoken.items() if value is not None})
+        given = {name: value for name, value in spoken.items() if value is not None}
+        return replace(self, **given, narrowed=self.narrowed or bool(given.keys() & {"select", "ignore"}))
 
 
 def _codes(texts: Iterable[str] | None) -> tuple[str, ...] | None:
@@ -93,70 +97,20 @@ def _section(file: Path) -> Mapping[str, Any] | None:
 
 def _settings(file: Path, section: Mapping[str, Any]) -> Settings:
     try:
-        return Settings(**_table(section, _SETTINGS))
+        settings = Settings(**table(section, KEYS), root=Path(os.path.abspath(file)).parent)
+        return _located(settings, settings.root or Path())
     except ValueError as error:
         raise ConfigError(f"{file}: {error}") from error
 
 
-def _table(section: Any, keys: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
-    """The section's values, checked, under the names of the dataclass fields. Raises ValueError."""
-    if not isinstance(section, Mapping):
-        raise ValueError(f"expected a table, got {section!r}")
-    values = {}
-    for key, value in section.items():
-        if key not in keys:
-            raise ValueError(f"unknown key {key!r}; {suggest(key, keys)}")
-        try:
-            values[key.replace("-", "_")] = keys[key](value)
-        except ValueError as error:
-            raise ValueError(f"{key}: {error}") from error
-    return values
-
-
-def _strings(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise ValueError(f"expected a list of strings, got {value!r}")
-    return tuple(value)
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"expected a number, got {value!r}")
-    return float(value)
-
-
-def _seconds(value: Any) -> float:
-    seconds = _number(value)
-    if not seconds > 0.0:
-        raise ValueError(f"expected a positive number of seconds, got {value!r}")
-    return seconds
-
-
-def _ratio(value: Any) -> float:
-    ratio = _number(value)
-    if not ratio >= 1.0:
-        raise ValueError(f"expected a shift ratio, a number from 1 up, got {value!r}")
-    return ratio
-
-
-def _fail_on(value: Any) -> FailOn:
-    if value not in list(FailOn):
-        raise ValueError(f"unknown severity {value!r}; {suggest(str(value), FailOn)}")
-    return FailOn(value)
-
-
-def _thresholds(value: Any) -> Thresholds:
-    thresholds = Thresholds(**_table(value, {"error": _ratio, "warning": _ratio}))
-    if thresholds.warning > thresholds.error:
-        raise ValueError(f"warning ({thresholds.warning}) must not be above error ({thresholds.error})")
-    return thresholds
-
-
-_SETTINGS: Mapping[str, Callable[[Any], Any]] = {
-    "select": _strings,
-    "ignore": _strings,
-    "exclude": _strings,
-    "fail-on": _fail_on,
-    "timeout": _seconds,
-    "thresholds": _thresholds,
-}
+def _located(settings: Settings, root: Path) -> Settings:
+    """The settings with paths that hold wherever dropcheck is started. Raises ValueError for a model without a file."""
+    models = []
+    for file, build in settings.models:
+        weights = None if build.weights is None else str(root / build.weights)
+        for named in filter(None, (str(root / file), weights)):
+            if not os.path.isfile(named):
+                raise ValueError(f"models: there is no file {named}")
+        models.append((root / file, replace(build, weights=weights)))
+    baseline = None if settings.baseline is None else root / settings.baseline
+    return replace(settings, models=tuple(models), baseline=baseline)

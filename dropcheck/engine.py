@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import traceback
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from hashlib import sha256
-from math import inf
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from dropcheck.graph import Graph, Node
 from dropcheck.job import CapturedModel
+from dropcheck.merge import fingerprinted, merged
 from dropcheck.nearest import suggest
 from dropcheck.ops import Attention, BatchNorm, Constant, Dropout, Input, Opaque, Output, Recurrent
 from dropcheck.result import AnalysisError, Blame, DropoutReport, ErrorKind, ModelReport, NormReport, Report, Status
-from dropcheck.rule import Finding, Rule, Subject, Thresholds
-from dropcheck.shift import NormShift, Shifts, predict, shift_ratio
+from dropcheck.rule import Finding, Rule, Severity, Subject, Thresholds
+from dropcheck.shift import NormShift, Shifts, predict
+from dropcheck.suppress import Silence, apply
+from dropcheck.unused import Run, sites_of, unused
 
 
 class UnknownCode(ValueError):
@@ -27,23 +27,52 @@ class UnknownCode(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """One model after the rules: its report, and what they found in it, one finding per instance."""
+    """One model after the rules: its report, and what they found in it, one finding per instance.
+
+    ``seen``: the lines (path, line) of its operations and of the construction of their layers.
+    """
 
     model: ModelReport
     findings: tuple[Finding, ...] = ()
     errors: tuple[AnalysisError, ...] = ()
+    seen: frozenset[tuple[str, int]] = frozenset()
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What becomes of findings: who is silent about what, severities that are set (by prefix of the code), the
+    directory that paths in fingerprints are relative to (default: the working directory).
+
+    ``known``: the codes of all rules there are. ``static``: nothing was run. ``narrowed``: rules were chosen for this
+    run alone, which says nothing about comments that are there for others.
+    """
+
+    silence: Silence = field(default_factory=Silence)
+    severity: Mapping[str, Severity] = field(default_factory=dict)
+    root: str = ""
+    known: frozenset[str] = frozenset()
+    static: bool = False
+    narrowed: bool = False
 
 
 def enabled(rules: Iterable[Rule], select: Sequence[str] = (), ignore: Sequence[str] = ()) -> tuple[Rule, ...]:
     """The rules whose code the longest matching prefix selects; ``ignore`` wins a tie, an empty ``select`` takes all.
 
-    Raises UnknownCode for a prefix that matches no rule.
+    A rule that is not on by default runs only where ``select`` has its whole code. Raises UnknownCode for a prefix that
+    matches no rule.
     """
     known = tuple(rules)
-    for prefix in (*select, *ignore):
+    check_prefixes(known, (*select, *ignore))
+    wanted = (rule for rule in known if rule.on_by_default or rule.code in select)
+    return tuple(rule for rule in wanted if _longest(rule.code, select or ("",)) > _longest(rule.code, ignore))
+
+
+def check_prefixes(rules: Iterable[Rule], prefixes: Iterable[str]) -> None:
+    """Raises UnknownCode for a prefix that matches no rule."""
+    known = tuple(rules)
+    for prefix in prefixes:
         if not any(prefix and rule.code.startswith(prefix) for rule in known):
             raise UnknownCode(prefix, known)
-    return tuple(rule for rule in known if _longest(rule.code, select or ("",)) > _longest(rule.code, ignore))
 
 
 def _longest(code: str, prefixes: Sequence[str]) -> int:
@@ -68,7 +97,8 @@ def examine(captured: CapturedModel, rules: Iterable[Rule], thresholds: Threshol
             findings += list(rule.check(subject))
         except Exception as error:  # noqa: BLE001 - reported, with its traceback, as an error of ours
             errors.append(_internal(captured.target, f"rule {rule.code}", error, f"--ignore {rule.code} leaves it out"))
-    return Examined(_described(captured, captured.graph, shifts), tuple(findings), tuple(errors))
+    seen = sites_of(site for node in captured.graph for site in (node.site, node.built))
+    return Examined(_described(captured, captured.graph, shifts), tuple(findings), tuple(errors), seen)
 
 
 def conclude(
@@ -78,61 +108,53 @@ def conclude(
     *,
     files: int,
     seconds: float = 0.0,
+    read: Iterable[Finding] = (),
+    orders: Orders | None = None,
 ) -> Report:
-    """The report of a run: findings grouped by source line, each error once, in an order that is always the same."""
+    """The report of a run: findings grouped by source line, each error once, in an order that is always the same.
+
+    ``read`` are the findings in the sources, ``orders`` says what becomes of all of them.
+    """
+    orders = orders or Orders()
     ordered = sorted(examined, key=lambda one: (one.model.target, one.model.arguments or ""))
-    all_errors = dict.fromkeys((*errors, *(error for one in ordered for error in one.errors)))
-    return Report(
-        findings=grouped(finding for one in ordered for finding in one.findings),
+    known_errors = dict.fromkeys((*errors, *(error for one in ordered for error in one.errors)))
+    run = Run(
+        rules=tuple(rules),
+        known=orders.known,
         models=tuple(one.model for one in ordered),
-        errors=tuple(sorted(all_errors, key=lambda error: (error.path, error.kind, error.message))),
-        rules=tuple(rule.info() for rule in rules),
+        errors=tuple(sorted(known_errors, key=lambda error: (error.path, error.kind, error.message))),
+        seen=frozenset().union(*(one.seen for one in ordered)),
+        static=orders.static,
+        narrowed=orders.narrowed,
+    )
+    findings, suppressed = _reported((*(found for one in ordered for found in one.findings), *read), run, orders)
+    return Report(
+        findings=findings,
+        models=run.models,
+        errors=run.errors,
+        rules=tuple(rule.info() for rule in run.rules),
         files=files,
+        suppressed=suppressed,
         seconds=seconds,
+        static=run.static,
+        whole=frozenset(path for path in orders.silence.linted if run.judged(path)),
     )
 
 
-def grouped(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """One finding per rule and source region, the worst of its instances, with their number as ``occurrences``.
+def _reported(findings: Iterable[Finding], run: Run, orders: Orders) -> tuple[tuple[Finding, ...], int]:
+    """The findings to report, merged, those about suppressions among them; and how many are suppressed."""
 
-    Findings without a site stay apart. Sorted by path, line, column, code and op. The fingerprint is that of the first
-    instance, so it outlives a change of which one is worst.
-    """
-    groups: dict[object, list[Finding]] = {}
-    for finding in findings:
-        key = finding.site or (finding.model, finding.op, finding.norm)
-        groups.setdefault((finding.code, key), []).append(finding)
-    seen: Counter[tuple[str, ...]] = Counter()
-    merged = []
-    for group in sorted(groups.values(), key=lambda group: _order(group[0])):
-        identity = _identity(group[0])
-        fingerprint = sha256("\0".join((*identity, str(seen[identity]))).encode()).hexdigest()[:16]
-        seen[identity] += 1
-        occurrences = sum(finding.occurrences for finding in group)
-        merged.append(replace(max(group, key=_badness), occurrences=occurrences, fingerprint=fingerprint))
-    return tuple(merged)
+    def judged(found: Iterable[Finding]) -> Iterable[Finding]:
+        return fingerprinted((_with_severity(one, orders.severity) for one in found), orders.root)
+
+    applied = apply(judged(findings), orders.silence)
+    about = apply(judged(unused(orders.silence, applied.used, run)), orders.silence)
+    return merged((*applied.kept, *about.kept)), applied.suppressed + about.suppressed
 
 
-def _badness(finding: Finding) -> tuple[int, float]:
-    if finding.delta is None:
-        return finding.severity.rank, 1.0
-    return finding.severity.rank, shift_ratio(finding.delta) if finding.delta > 0.0 else inf
-
-
-def _order(finding: Finding) -> tuple[str, int, int, str, str]:
-    site = finding.site
-    where = (site.path, site.line, site.column) if site else (_file(finding.model), 0, 0)
-    return (*where, finding.code, finding.op)
-
-
-def _identity(finding: Finding) -> tuple[str, ...]:
-    """What stays the same when lines move: the first instance's place in the model, not in the file."""
-    path = finding.site.path if finding.site else _file(finding.model)
-    return (finding.code, path, finding.model.rpartition(":")[2], finding.op, finding.norm or "")
-
-
-def _file(target: str) -> str:
-    return target.rpartition(":")[0]
+def _with_severity(finding: Finding, severities: Mapping[str, Severity]) -> Finding:
+    longest = max((prefix for prefix in severities if finding.code.startswith(prefix)), key=len, default=None)
+    return finding if longest is None else replace(finding, severity=severities[longest])
 
 
 def _internal(target: str, what: str, error: Exception, hint: str) -> AnalysisError:

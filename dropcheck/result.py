@@ -86,6 +86,7 @@ class ErrorKind(StrEnum):
     IMPORT = "import"
     CONSTRUCT = "construct"
     CAPTURE = "capture"
+    MEASURE = "measure"
     TIMEOUT = "timeout"
     CRASH = "crash"
     CONFIG = "config"
@@ -107,7 +108,9 @@ class AnalysisError:
 class Report:
     """Everything a run says, in a stable order.
 
-    ``rules`` are the rules that ran, ``files`` counts the files looked at, models or not.
+    ``rules`` are the rules that ran, ``files`` counts the files looked at, models or not. ``suppressed`` counts the
+    findings that comments or the configuration silence, ``baselined`` those that a baseline has. ``static``: sources
+    were read and nothing was run. ``whole`` are the files of which, and of whose users, everything was analysed.
     """
 
     findings: tuple[Finding, ...] = ()
@@ -117,6 +120,9 @@ class Report:
     files: int = 0
     suppressed: int = 0
     seconds: float = field(default=0.0, compare=False)
+    baselined: int = 0
+    static: bool = False
+    whole: frozenset[str] = field(default=frozenset(), repr=False)
 
     @property
     def counts(self) -> dict[Severity, int]:

@@ -166,6 +166,16 @@ class Rule(ABC):
         """Every finding of this rule in the text of one file, none of which has been run."""
         yield from ()
 
+    @property
+    def checks(self) -> bool:
+        """Whether it looks at captured models."""
+        return type(self).check is not Rule.check
+
+    @property
+    def reads(self) -> bool:
+        """Whether it looks at source files."""
+        return type(self).read is not Rule.read
+
     def info(self) -> RuleInfo:
         """The rule's documentation, taken apart.
 

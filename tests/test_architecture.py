@@ -39,7 +39,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "wire": {"graph", "job"},
     "nearest": set(),
     "output": set(),
-    "config": {"nearest", "rule"},
+    "config": {"config_keys", "job", "rule"},
+    "config_keys": {"job", "nearest", "rule", "source"},
     "source": {"graph", "job", "nearest", "result"},
     "merge": {"rule", "shift"},
     "suppress": {"graph", "merge", "rule", "source"},
@@ -48,13 +49,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "worker": {"job", "result", "wire", "worker.server"},
     "worker.server": {"worker", "worker.child", "job", "load", "result", "torch"},
     "worker.child": {"worker", "load", "result", "torch"},
-    "run": {"config", "engine", "flow", "job", "result", "rule", "rules", "source", "worker"},
+    "plugins": {"result", "rule"},
+    "choice": {"config", "engine", "plugins", "result", "rule", "rules", "source", "suppress"},
+    "items": {"config", "job", "result", "source"},
+    "run": {"choice", "config", "engine", "flow", "items", "job", "result", "source", "worker"},
     "cli": {"", "config", "nearest", "output", "report", "result", "rule", "rules", "run", "source", "rich", "typer"},
     "__main__": {"cli"},
     "capture": {"graph", "ops", "torch"},
     "simulate": {"capture", "graph", "ops", "shift", "torch"},
     "load": {"capture", "graph", "job", "simulate", "ops", "result", "shift", "source", "torch"},
-    "api": {"config", "engine", "load", "result", "rule", "rules", "run", "source", "torch"},
+    "api": {"choice", "config", "engine", "load", "result", "rule", "rules", "run", "source", "torch"},
 }
 
 

@@ -240,7 +240,7 @@ def test_the_command_line_wins_over_the_configuration(dropcheck: Dropcheck, monk
     dropcheck("lint", "--select", "DC101, DC3", "--select", "DC102", "--timeout", "5", "--fail-on", "info")
     file, line = asked
     assert (file.select, file.ignore, file.fail_on, file.timeout) == (("DC1",), ("DC110",), "never", 7.0)
-    spoken = replace(file, select=("DC101", "DC3", "DC102"), timeout=5.0, fail_on="info")
+    spoken = replace(file, select=("DC101", "DC3", "DC102"), timeout=5.0, fail_on="info", narrowed=True)
     assert line == spoken
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from dropcheck.config import ConfigError, FailOn, Settings, load_settings
+from dropcheck.job import Build
 from dropcheck.nearest import suggest
-from dropcheck.rule import Thresholds
+from dropcheck.rule import Severity, Thresholds
 
 FULL = """
 select = ["DC1"]
@@ -17,6 +18,18 @@ exclude = ["vendored/"]
 fail-on = "never"
 timeout = 5
 thresholds = { error = 2, warning = 1.5 }
+per-file-ignores = { "tests/" = ["DC1", "DC301"] }
+severity = { DC110 = "info" }
+baseline = "ci/known.json"
+
+[[models]]
+target = "nets.py:Net"
+arguments = "depth=20, p=0.5"
+input = "2x3x32x32"
+weights = "trained.pt"
+
+[[models]]
+target = "nets.py:build"
 """
 
 
@@ -28,6 +41,8 @@ def written(directory: Path, name: str, text: str) -> Path:
 
 
 def test_every_key_is_read(tmp_path: Path) -> None:
+    for name in ("nets.py", "trained.pt"):
+        written(tmp_path, name, "")
     file = written(tmp_path, "dropcheck.toml", FULL)
     assert load_settings(file, tmp_path) == Settings(
         select=("DC1",),
@@ -36,6 +51,14 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         fail_on=FailOn.NEVER,
         timeout=5.0,
         thresholds=Thresholds(error=2.0, warning=1.5),
+        per_file_ignores=(("tests/", ("DC1", "DC301")),),
+        severity=(("DC110", Severity.INFO),),
+        models=(
+            (tmp_path / "nets.py", Build("Net", "depth=20, p=0.5", "2x3x32x32", str(tmp_path / "trained.pt"))),
+            (tmp_path / "nets.py", Build("build")),
+        ),
+        baseline=tmp_path / "ci" / "known.json",
+        root=tmp_path,
     )
 
 
@@ -70,7 +93,11 @@ def test_a_named_file_hides_the_nearest(tmp_path: Path) -> None:
     [
         ('selct = ["DC1"]', "unknown key 'selct'; did you mean 'select'?"),
         ("fail_on = 'error'", "unknown key 'fail_on'; did you mean 'fail-on'?"),
-        ("colour = 1", "unknown key 'colour'; choose from select, ignore, exclude, fail-on, timeout, thresholds"),
+        (
+            "colour = 1",
+            "unknown key 'colour'; choose from select, ignore, per-file-ignores, severity, thresholds, models, "
+            "exclude, fail-on, timeout, baseline",
+        ),
         ("select = 'DC1'", "select: expected a list of strings, got 'DC1'"),
         ("ignore = ['DC1', 2]", "ignore: expected a list of strings, got ['DC1', 2]"),
         ("timeout = '60'", "timeout: expected a number, got '60'"),
@@ -83,6 +110,33 @@ def test_a_named_file_hides_the_nearest(tmp_path: Path) -> None:
         ("thresholds = { eror = 2 }", "thresholds: unknown key 'eror'; did you mean 'error'?"),
         ("thresholds = { error = 0.9 }", "thresholds: error: expected a shift ratio, a number from 1 up, got 0.9"),
         ("thresholds = { warning = 3 }", "thresholds: warning (3.0) must not be above error (1.25)"),
+        (
+            "per-file-ignores = ['DC1']",
+            "per-file-ignores: expected a table of file patterns and lists of codes, got ['DC1']",
+        ),
+        ("per-file-ignores = { 'a.py' = 'DC1' }", "per-file-ignores: 'a.py': expected a list of strings, got 'DC1'"),
+        ("severity = 'info'", "severity: expected a table of codes and severities, got 'info'"),
+        ("severity = { DC110 = 'off' }", "severity: 'DC110': unknown severity 'off'; choose from error, warning, info"),
+        ("baseline = 3", "baseline: expected a text, got 3"),
+        (
+            "models = { target = 'nets.py:Net' }",
+            "models: expected [[tool.dropcheck.models]] tables, got {'target': 'nets.py:Net'}",
+        ),
+        ("models = [{ arguments = '3' }]", "models: table 1: expected a target, such as nets.py:Net"),
+        ("models = [{ targt = 'nets.py:Net' }]", "models: table 1: unknown key 'targt'; did you mean 'target'?"),
+        (
+            "models = [{ target = 'nets.Net' }]",
+            "models: table 1: target: expected file.py:Symbol, without arguments, got 'nets.Net'",
+        ),
+        (
+            "models = [{ target = 'nets.py:Net', arguments = 'depth=n' }]",
+            "models: table 1: arguments: argument depth (column 7): n is not a Python literal; for a text write 'n'",
+        ),
+        (
+            "models = [{ target = 'nets.py:Net', input = '2xx3' }]",
+            "models: table 1: input: input '2xx3': expected a positive size at column 3, got nothing; "
+            "write sizes as in 2x3x32x32 or 2x128:int64",
+        ),
     ],
 )
 def test_a_mistake_is_named_with_its_file_and_what_was_expected(tmp_path: Path, text: str, complaint: str) -> None:
@@ -90,6 +144,13 @@ def test_a_mistake_is_named_with_its_file_and_what_was_expected(tmp_path: Path, 
     with pytest.raises(ConfigError) as caught:
         load_settings(file, tmp_path)
     assert str(caught.value) == f"{file}: {complaint}"
+
+
+def test_a_model_in_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    file = written(tmp_path, "dropcheck.toml", "models = [{ target = 'nets/none.py:Net' }]\n")
+    with pytest.raises(ConfigError) as caught:
+        load_settings(file, Path("elsewhere"))
+    assert str(caught.value) == f"{file}: models: there is no file {tmp_path / 'nets' / 'none.py'}"
 
 
 def test_a_section_that_is_no_table_is_an_error(tmp_path: Path) -> None:

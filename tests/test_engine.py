@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 
 import pytest
 
-from dropcheck.engine import UnknownCode, conclude, enabled, examine, grouped
+from dropcheck.engine import UnknownCode, conclude, enabled, examine
 from dropcheck.graph import Graph, Node, Site
 from dropcheck.job import CapturedModel
+from dropcheck.merge import grouped
 from dropcheck.ops import Attention, BatchNorm, Dropout, Input, Opaque, Output, Weight
 from dropcheck.result import AnalysisError, ErrorKind, ModelReport, Status
 from dropcheck.rule import Example, Finding, Rule, Severity, Subject, Thresholds
@@ -195,7 +196,6 @@ def test_a_fingerprint_outlives_moved_lines_and_new_numbers() -> None:
     [
         finding(code="DC102"),
         finding(op="drop2"),
-        finding(norm="bn"),
         finding(model="nets.py:Other"),
         finding(site=at(4, path="other.py")),
     ],

@@ -26,17 +26,17 @@ class Found:
     errors: tuple[AnalysisError, ...] = ()
 
 
-def find_files(paths: Iterable[Path], exclude: Iterable[str] = ()) -> Found:
+def find_files(paths: Iterable[Path], exclude: Iterable[str] = (), root: str | Path | None = None) -> Found:
     """The files among ``paths`` and the .py files in the directories among them, sorted within each directory.
 
-    ``exclude`` are patterns as in .gitignore, relative to the working directory. They, and the directories never
-    searched (hidden ones, virtual environments, build output, installed packages), do not apply to what ``paths``
-    names itself. Symbolic links are followed, no directory is entered twice.
+    ``exclude`` are patterns as in .gitignore, relative to ``root`` (default: the working directory). They, and the
+    directories never searched (hidden ones, virtual environments, build output, installed packages), do not apply to
+    what ``paths`` names itself. Symbolic links are followed, no directory is entered twice.
 
     Raises:
         UsageError: a path does not exist.
     """
-    search = _Search(Patterns(exclude))
+    search = _Search(Patterns(exclude), os.path.abspath(root or ""))
     files: dict[str, Path] = {}
     for path in paths:
         if not os.path.exists(path):
@@ -47,8 +47,8 @@ def find_files(paths: Iterable[Path], exclude: Iterable[str] = ()) -> Found:
 
 
 class _Search:
-    def __init__(self, left_out: Patterns) -> None:
-        self.left_out = left_out
+    def __init__(self, left_out: Patterns, root: str) -> None:
+        self.left_out, self.root = left_out, root
         self.entered: set[tuple[int, int]] = set()
         self.errors: list[AnalysisError] = []
 
@@ -78,7 +78,7 @@ class _Search:
         return any(os.path.exists(directory / mark) for mark in _ENVIRONMENT_MARKS)
 
     def _excluded(self, path: Path, *, directory: bool) -> bool:
-        return self.left_out(shown_path(str(path)).lstrip("/"), directory=directory)
+        return self.left_out(os.path.relpath(path, self.root).replace(os.sep, "/"), directory=directory)
 
 
 def shown_path(path: str) -> str:
