@@ -89,7 +89,7 @@ def examine(captured: CapturedModel, rules: Iterable[Rule], thresholds: Threshol
         broken = _internal(captured.target, "the prediction of its shifts", error, "leave this model out until then")
         return Examined(replace(_header(captured), status=Status.FAILED, reason=broken.message), errors=(broken,))
     layers = {layer.name: layer for layer in captured.layers}
-    subject = Subject(captured.target, captured.graph, shifts, thresholds, layers)
+    subject = Subject(captured.target, captured.graph, shifts, thresholds, layers, captured.guessed)
     findings: list[Finding] = []
     errors: list[AnalysisError] = []
     for rule in rules:

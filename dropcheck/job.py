@@ -60,6 +60,7 @@ class CapturedModel:
     ``target`` is ``label:Symbol``; ``arguments`` the constructor arguments used, as source text (``""`` for none).
     ``shifts`` are what trained weights say, None where there are none (then the prediction rests on the code alone);
     ``remark`` names what of them could not be used, ``weights`` says which file they come from and how it was read.
+    ``guessed``: the numbers it was given for constructor arguments that have no default and that nobody gave.
     ``layers`` are its weight layers, known where weights are. ``by_design``: a model left out on purpose (a part of
     another analysed model), which is no failure.
     """
@@ -69,6 +70,7 @@ class CapturedModel:
     reason: str | None = None
     capture: Literal["fx", "record"] | None = None
     arguments: str | None = None
+    guessed: tuple[float, ...] = ()
     input: str | None = None
     graph: Graph | None = None
     shifts: Shifts | None = None

@@ -101,7 +101,8 @@ class Example:
 class Subject:
     """What a rule looks at: one captured model with its predicted shifts.
 
-    ``layers`` are its weight layers by module path, as far as their weights are known.
+    ``layers`` are its weight layers by module path, as far as their weights are known. ``guessed`` are the numbers it
+    was built with in place of constructor arguments that nobody gave.
     """
 
     target: str
@@ -109,6 +110,11 @@ class Subject:
     shifts: Shifts
     thresholds: Thresholds
     layers: Mapping[str, LayerStatistics] = field(default_factory=dict)
+    guessed: tuple[float, ...] = ()
+
+    def is_guessed(self, rate: float) -> bool:
+        """Whether a drop rate may come from a guess, as it is or as its complement to 1: nobody wrote it then."""
+        return any(abs(rate - guess) < 1e-9 or abs(rate - (1.0 - guess)) < 1e-9 for guess in self.guessed)
 
     def severity(self, delta: float) -> Severity:
         """How serious a Δ is where weights decide about it: seen from the code alone, never more than a warning."""

@@ -122,7 +122,15 @@ def _with_arguments(live: Live, target: str, name: str, make: Callable[..., Any]
     except LoadError as error:
         failed = CapturedModel(target, Status.FAILED, error.message, arguments=arguments.text)
         return Analysis(failed, error.report(target))
-    return _captured(live, target, built, arguments, _hints(make, arguments))
+    values = _hints(make, arguments)
+    result = _captured(live, target, built, arguments, values)
+    guessed = tuple(number for name in arguments.assumed for number in _numbers(values.get(name)))
+    return replace(result, captured=replace(result.captured, guessed=guessed))
+
+
+def _numbers(value: Any) -> list[float]:
+    values = value if isinstance(value, list | tuple) else [value]
+    return [float(one) for one in values if isinstance(one, int | float)]
 
 
 def _hints(make: Callable[..., Any], arguments: Arguments) -> dict[str, Any]:
