@@ -15,6 +15,8 @@ from .dc202_dropout_after_last_weight import DropoutAfterLastWeight
 from .dc203_repeated_dropout import RepeatedDropout
 from .dc204_dropout_on_residual_stream import DropoutOnResidualStream
 from .dc301_dropout_after_global_pool import DropoutAfterGlobalPool
+from .dc302_dropout_on_logits import DropoutOnLogits
+from .dc601_uncorrected_init_with_dropout import UncorrectedInitWithDropout
 from .dc701_stale_batchnorm_statistics import StaleBatchNormStatistics
 
 BUILTIN: tuple[Rule, ...] = (
@@ -29,6 +31,8 @@ BUILTIN: tuple[Rule, ...] = (
     RepeatedDropout(),
     DropoutOnResidualStream(),
     DropoutAfterGlobalPool(),
+    DropoutOnLogits(),
+    UncorrectedInitWithDropout(),
     StaleBatchNormStatistics(),
 )
 """Sorted by code."""
