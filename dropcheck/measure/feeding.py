@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, fields
 from itertools import islice
 from typing import Any
@@ -44,9 +44,9 @@ class Tally:
     largest: int = 0
     first: int = 0
 
-    def merged(self, others: Iterable[Tally]) -> Tally:
+    @staticmethod
+    def merged(every: Sequence[Tally]) -> Tally:
         """Of all processes; limits are the tightest met by any."""
-        every = [self, *others]
         whole = Tally(*(sum(getattr(one, field.name) for one in every) for field in fields(Tally)))
         whole.largest = min((one.largest for one in every if one.largest), default=0)
         whole.first = max(one.first for one in every)
@@ -60,6 +60,19 @@ class Tally:
             yield f"{_some(self.alone, 'batch')} of a single sample {_were(self.alone)} left out: it has no variance"
         if self.largest:
             yield f"batches of {self.first} did not fit into memory and were run as batches of at most {self.largest}"
+
+    def check(self) -> None:
+        """Raises MeasurementError unless something could be run."""
+        if self.samples:
+            return
+        if self.alone:
+            raise MeasurementError(
+                "every batch holds a single sample, of which a norm in training cannot take a variance",
+                "use batches of at least 2 samples, better 32",
+            )
+        if self.bad:
+            raise MeasurementError(f"all {self.bad} samples hold NaN or infinity", "look at how the data are made")
+        raise MeasurementError("the data hold no batches", "give at least one; an iterator can be run over only once")
 
 
 class Feeder:
@@ -82,20 +95,6 @@ class Feeder:
             self._batch(index, batch)
             done = index + self.ranks.world
             yield Progress(done if total is None else min(done, total), total, self.tally.samples)
-
-    def check(self) -> None:
-        """Raises MeasurementError unless something could be run."""
-        tally = self.tally
-        if tally.samples:
-            return
-        if tally.alone:
-            raise MeasurementError(
-                "every batch holds a single sample, of which a norm in training cannot take a variance",
-                "use batches of at least 2 samples, better 32",
-            )
-        if tally.bad:
-            raise MeasurementError(f"all {tally.bad} samples hold NaN or infinity", "look at how the data are made")
-        raise MeasurementError("the data hold no batches", "give at least one; an iterator can be run over only once")
 
     def _shared(self, batches: Iterable[Any], limit: int | None) -> Iterator[tuple[int, Any]]:
         mine, index = iter(self.ranks.share(batches, limit)), -1
