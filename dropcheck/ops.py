@@ -52,6 +52,10 @@ class Dropout:
 
     ``kind`` is the class or function used (``Dropout2d``, ``dropout``, ``DropPath``); ``drop_rate`` in [0, 1] is the
     probability of zeroing; ``alpha``: the SELU variant, which also shifts and rescales.
+
+    Of a mask written by hand ``kind`` is ``mask``, or ``noise`` where nothing is zeroed (Gaussian dropout, Uout):
+    ``drop_rate`` is then that of the Bernoulli dropout with the same Var[A]. A class whose forward is nothing else
+    gives its name.
     """
 
     kind: str

@@ -133,7 +133,8 @@ class _Attempt:
 
     def _told(self, run: _Run, example: ExampleInput | None) -> Capture:
         mark_draws(run.calls, run.model, run.example, Budget(PATIENCE))
-        return Capture(lower(run.calls, self.built), run.how, example)
+        classes = {path: type(module).__name__ for path, module in self.model.named_modules()}
+        return Capture(lower(run.calls, self.built, classes), run.how, example)
 
     def _trace(self) -> fx.Graph | None:
         try:

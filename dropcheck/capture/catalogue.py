@@ -197,6 +197,7 @@ FUNCTIONS: Mapping[str, Row] = {
     **_each(_MATRIX_PRODUCTS.split(), plain.fixed(ops.MatMul())),
     **_each(_CONSTANTS.split(), plain.constant(random=False)),
     **_each(_RANDOM.split(), plain.constant(random=True)),
+    "bernoulli": plain.bernoulli,
     "input": plain.fixed(ops.Input()),
     "output": plain.fixed(ops.Output()),
     "parameter": plain.constant(random=False),

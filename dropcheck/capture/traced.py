@@ -73,13 +73,14 @@ class _ShapeRun(fx.Interpreter):
 
 
 class _Shapes:
-    """What a node's result holds: the shape of its first tensor, and whether it is a container of several."""
+    """What a node's result holds: the shape of its first tensor, whether it is a container of several, or a number."""
 
     def __init__(self, result: Any) -> None:
         tensors = list(tensors_in(result))
         self.any = bool(tensors)
         self.first = tuple(tensors[0].shape) if tensors else None
         self.container = not isinstance(result, torch.Tensor)
+        self.number = result if isinstance(result, int | float) else None
 
 
 def calls(graph: fx.Graph, model: nn.Module) -> list[Call]:
@@ -93,7 +94,7 @@ class _Reader:
     def __init__(self, model: nn.Module) -> None:
         self.model = model
         self.calls: list[Call] = []
-        self.values: dict[fx.Node, Any] = {}  # a Value, a nest of them, or None for what holds no tensor
+        self.values: dict[fx.Node, Any] = {}  # a Value, a nest of them; for what holds no tensor a number, or None
 
     def read(self, graph: fx.Graph) -> list[Call]:
         for node in graph.nodes:
@@ -137,7 +138,7 @@ class _Reader:
             self.values[node] = (args, kwargs)
             return
         if name in _NO_TENSOR or (result is not None and not result.any and name != "setitem"):
-            self.values[node] = None
+            self.values[node] = None if result is None else result.number
             return
         inputs = node.all_input_nodes
         if result is None and inputs and all(self.values.get(argument) is None for argument in inputs):

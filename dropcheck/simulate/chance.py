@@ -76,7 +76,7 @@ class Chance:
         out = call.run() if factor is mask else _chosen(call, x, factor, draw)
         if not isinstance(out, Tensor) or not self.copies.hold(out):
             return out
-        note = Note(dropped_behind(self.notes[x].blame, x, out, draw.node, mask.shape == x.shape, self.copies))
+        note = Note(dropped_behind(self.notes[x].blame, x, out, call.node, mask.shape == x.shape, self.copies))
         stretch = self.notes[x].stretch
         if stretch is not None and call.kind in _PRODUCTS and x.shape == out.shape:
             note = replace(note, stretch=stretch.then(lambda values, rows: values * factor[rows], draw.gain))

@@ -42,6 +42,11 @@ def constant(random: bool) -> Row:
     return row
 
 
+def bernoulli(call: Call) -> Op:
+    """Random, unless the probability is one of 0 and 1."""
+    return ops.Constant(random=call.argument(1, "p") not in (0, 1))
+
+
 def of_kind(kind: Callable[[str], Op]) -> Row:
     """The operation ``kind(call.target)``: for kinds that only carry a name."""
 
