@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from dropcheck.config import Settings
 from dropcheck.engine import Orders, UnknownCode, check_prefixes, enabled
@@ -45,11 +45,12 @@ def orders(
     settings: Settings, choice: Choice, linted: Mapping[str, Comments] | None = None, *, static: bool = False
 ) -> Orders:
     """What becomes of findings; ``linted`` are the comments of the files that are linted in whole."""
-    root = str(settings.root or os.getcwd())
+    root = settings.root or Path.cwd()
+    known_in = root if settings.baseline is None else settings.baseline.absolute().parent
     return Orders(
-        silence=Silence(linted or {}, settings.per_file_ignores, root),
+        silence=Silence(linted or {}, settings.per_file_ignores, str(root)),
         severity=dict(settings.severity),
-        root=root,
+        root=str(known_in),
         known=choice.known,
         static=static,
         narrowed=settings.narrowed,

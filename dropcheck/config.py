@@ -27,8 +27,8 @@ class Settings:
     ``select`` and ``ignore`` are prefixes of rule codes, an empty ``select`` takes every rule that is on by default;
     ``per_file_ignores`` maps patterns of files to such prefixes, ``severity`` such prefixes to what their findings are,
     ``exclude`` are patterns as in .gitignore. ``models`` are files with how to build a model in them; ``timeout`` is
-    seconds per file, > 0. Patterns are relative to ``root``, the directory of the configuration file, or else to the
-    working directory. ``narrowed``: rules were chosen for this run alone.
+    seconds per file, > 0; ``baseline`` is a file of known findings. Patterns are relative to ``root``, the directory of
+    the configuration file, or else to the working directory. ``narrowed``: rules were chosen for this run alone.
     """
 
     select: tuple[str, ...] = ()
@@ -50,6 +50,7 @@ class Settings:
         ignore: Iterable[str] | None = None,
         fail_on: str | None = None,
         timeout: float | None = None,
+        baseline: Path | None = None,
     ) -> Settings:
         """The settings with what a command line says, where it says something; each text of codes may hold several."""
         spoken: dict[str, Any] = {
@@ -57,6 +58,7 @@ class Settings:
             "ignore": _codes(ignore),
             "fail_on": None if fail_on is None else FailOn(fail_on),
             "timeout": timeout,
+            "baseline": baseline,
         }
         given = {name: value for name, value in spoken.items() if value is not None}
         return replace(self, **given, narrowed=self.narrowed or bool(given.keys() & {"select", "ignore"}))

@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from dropcheck.rule import Finding
 from dropcheck.shift import shift_ratio
 
-_INSTALLED = ("site-packages", "dist-packages")
+INSTALLED = ("site-packages", "dist-packages")
 
 
 def grouped(findings: Iterable[Finding], root: str = "") -> tuple[Finding, ...]:
@@ -71,7 +71,7 @@ def stable_path(path: str, root: str) -> str:
     """A file as it is called on every machine: relative to ``root``, or to where packages are installed."""
     parts = PurePosixPath(path).parts
     for number, part in enumerate(parts):
-        if part in _INSTALLED:
+        if part in INSTALLED:
             return "/".join(parts[number:])
     if not root or path.startswith("<"):
         return path

@@ -136,8 +136,8 @@ class Subject:
 class RuleInfo:
     """What reports say of a rule.
 
-    ``summary`` is the docstring's first line, ``documentation`` all of it with the first example and its corrected
-    twin put in (Markdown), ``help`` the first paragraph of "Use instead".
+    ``summary`` is the docstring's first line, ``documentation`` all of it under headings, with the first example and
+    its corrected twin put in (Markdown), ``help`` the first paragraph of "Use instead".
     """
 
     code: str
@@ -154,8 +154,9 @@ class Rule(ABC):
     finds nothing.
 
     The class docstring is the rule's documentation: the first line says what it finds, then come the headings
-    ``## Why is this bad``, ``## Use instead`` (its first paragraph is the findings' help), ``## Near misses`` and
-    ``## Source``. ``examples`` start with one that triggers and its corrected twin, which documentation shows.
+    ``## Why is this bad``, ``## Use instead`` (its first paragraph is the findings' help), ``## Near misses``,
+    ``## Options`` where the configuration has any for it, and ``## Source``. ``examples`` start with one that triggers
+    and its corrected twin, which documentation shows.
     ``on_by_default``: False for advice that only those want who ask for it, by naming its code in ``select``.
     """
 
@@ -228,4 +229,5 @@ def _info(rule: type[Rule]) -> RuleInfo:
     sections[position : position + 1] = [f"## Example\n{triggering}", f"{remedy}\n\n{corrected}"]
     paragraph = remedy.partition("\n")[2].strip().split("\n\n")[0]
     summary = sections[0].partition("\n")[0]
+    sections[0] = f"## What it does\n{sections[0]}"
     return RuleInfo(rule.code, rule.name, summary, "\n\n".join(sections), " ".join(paragraph.split()))

@@ -16,7 +16,7 @@ HEAVY = frozenset({"torch", "numpy", "networkx", "typer", "rich", "libcst", "mat
 
 # Room: the rooms it may import, and which of the heavy libraries. Whatever lacks torch here runs in the main process.
 MAY_IMPORT: dict[str, set[str]] = {
-    "": {"api", "result", "rule"},
+    "": {"api", "measure.api", "result", "rule", "table"},
     "ops": set(),
     "node": {"ops"},
     "flow": {"networkx"},
@@ -32,6 +32,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "syntax": {"graph", "libcst"},
     "table": {"graph", "report", "rule", "shift"},
     "measure": {"capture", "graph", "ops", "shift", "simulate", "table", "torch"},
+    "measure.api": {"capture", "load", "measure", "shift", "table", "torch"},
+    "testing": {"graph", "measure", "measure.api", "rule", "table", "torch"},
     "result": {"graph", "report", "rule", "shift"},
     "report": {"", "graph", "output", "result", "rule", "shift", "table", "rich", "matplotlib"},
     "diagram": {"graph", "ops", "report", "rule", "shift", "rich"},
@@ -50,14 +52,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "worker.server": {"worker", "worker.child", "job", "load", "result", "torch"},
     "worker.child": {"worker", "load", "result", "torch"},
     "plugins": {"result", "rule"},
+    "baseline": {"", "merge", "output", "result", "rule", "source"},
     "choice": {"config", "engine", "plugins", "result", "rule", "rules", "source", "suppress"},
     "items": {"config", "job", "result", "source"},
     "run": {"choice", "config", "engine", "flow", "items", "job", "result", "source", "worker"},
-    "cli": {"", "config", "nearest", "output", "report", "result", "rule", "rules", "run", "source", "rich", "typer"},
+    "cli": {"", "baseline", "config", "nearest", "output", "plugins", "report", "result", "rule", "rules", "run", "source"}
+    | {"rich", "typer"},
     "__main__": {"cli"},
     "capture": {"graph", "ops", "torch"},
     "simulate": {"capture", "graph", "ops", "shift", "torch"},
-    "load": {"capture", "graph", "job", "simulate", "ops", "result", "shift", "source", "torch"},
+    "load": {"capture", "graph", "job", "nearest", "simulate", "ops", "result", "shift", "source", "torch"},
     "api": {"choice", "config", "engine", "load", "result", "rule", "rules", "run", "source", "torch"},
 }
 

@@ -101,6 +101,13 @@ Jobs = Annotated[
     int | None,
     typer.Option("--jobs", "-j", min=1, metavar="N", help="Files analysed at a time.  [default: number of cores]"),
 ]
+Static = Annotated[
+    bool, typer.Option("--static", help="Never import or run the linted code: only the rules about source text run.")
+]
+Baseline = Annotated[Path | None, typer.Option(metavar="FILE", help="Report only findings that are not in this file.")]
+WriteBaseline = Annotated[
+    Path | None, typer.Option(callback=_report_file, metavar="FILE", help="Keep all findings in this file as known.")
+]
 Config = Annotated[Path | None, typer.Option(metavar="FILE", help="Take the configuration from there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Report findings and failures, nothing else.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Report every norm of every model, and tracebacks.")]

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
 from torch import nn
 
-from dropcheck.job import CapturedModel
+from dropcheck.job import Build, CapturedModel
 from dropcheck.load.arguments import required
 from dropcheck.load.build import Built
 from dropcheck.load.failure import LoadError
-from dropcheck.load.model import Analysis, Live, analysed, is_model_class
-from dropcheck.result import Status
+from dropcheck.load.model import Analysis, Live, analysed, is_model_class, with_weights
+from dropcheck.nearest import suggest
+from dropcheck.result import ErrorKind, Status
 from dropcheck.source import Candidate, Kind, Scan
 
 
@@ -29,15 +30,22 @@ class Began:
 def survey(live: Live, scanned: Scan) -> Iterator[Began | Analysis]:
     """The models of a file: instances, factories and classes, users before what they use.
 
-    A class met inside an analysed model is a part of it and not analysed again. What could not be built comes last:
-    only then is it known whether something analysed uses it.
+    Those that somebody has settled by hand come first, built as they say. A class met inside an analysed model is a
+    part of it and not analysed again. What could not be built comes last: only then is it known whether something
+    analysed uses it.
     """
     candidates = {one.name: one for one in scanned.candidates}
     seen = _Seen(live, candidates)
     postponed: list[tuple[Candidate, Analysis]] = []
+    for settled in live.job.settled:
+        yield Began(live.target(settled.symbol))
+        built = _by_hand(live, settled, candidates)
+        known = candidates.get(settled.symbol, Candidate(settled.symbol, Kind.INSTANCE, 0))
+        yield seen.remember(known, built) if built.captured.status is Status.ANALYSED else built
+    by_hand = {settled.symbol for settled in live.job.settled}
     for candidate in scanned.candidates:
         value = _live_object(live.module, candidate, candidates)
-        if value is None:
+        if value is None or candidate.name in by_hand:
             continue
         reason = seen.reason_to_leave_out(candidate, value)
         if reason is not None:
@@ -57,6 +65,25 @@ def survey(live: Live, scanned: Scan) -> Iterator[Began | Analysis]:
             yield seen.left_out(candidate, user)
         else:
             yield result
+
+
+def _by_hand(live: Live, settled: Build, candidates: Iterable[str]) -> Analysis:
+    """A model with the arguments, the input and the weights that somebody has said."""
+    given = settled.input or live.job.input
+    asked = replace(live.job, call=settled.call, input=given, weights=settled.weights, statistics=False)
+    live = replace(live, job=asked)
+    try:
+        value: Any = live.module
+        for part in settled.symbol.split("."):
+            value = getattr(value, part, None)
+        if value is None:
+            said = settled.said or "the configuration"
+            message = f"{live.job.label} has no {settled.symbol!r}, which {said} says how to build"
+            raise LoadError(ErrorKind.CONFIG, message, suggest(settled.symbol, candidates))
+        return with_weights(live, analysed(live, settled.symbol, value))
+    except LoadError as error:
+        target = live.target(settled.symbol)
+        return Analysis(CapturedModel(target, Status.FAILED, error.message), error.report(target))
 
 
 def _analysed(live: Live, candidate: Candidate, value: Any) -> Analysis | None:

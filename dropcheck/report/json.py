@@ -25,7 +25,7 @@ def render(report: Report, view: View) -> str:
                 "files": report.files,
                 "models": len(report.analysed),
                 "findings": {severity: report.counts[severity] for severity in Severity},
-                "suppressed": report.suppressed,
+                "suppressed": report.suppressed + report.baselined,
                 "seconds": report.seconds,
             },
         }

@@ -9,9 +9,11 @@ from dropcheck.result import Report, Status
 def verdict(report: Report) -> str:
     """One line. It says ``All clear`` only if everything was judged and nothing was found or suppressed."""
     seconds = f"({report.seconds:.1f} s)"
-    suppressed = f", {report.suppressed} suppressed" if report.suppressed else ""
+    suppressed = _silenced(report)
     if report.findings:
         return f"{findings_text(report)} in {_scope(report)}{suppressed} {seconds}"
+    if report.static:
+        return f"No findings in {_scope(report)}, nothing was run{suppressed} {seconds}"
     if not report.analysed:
         what = "No models found" if report.complete else "Nothing analysed"
         return f"{what}{f' in {_scope(report)}' if report.files else ''}{suppressed} {seconds}"
@@ -20,9 +22,17 @@ def verdict(report: Report) -> str:
     return f"No findings in {_scope(report)}{suppressed} {seconds}"
 
 
+def _silenced(report: Report) -> str:
+    """How many findings are not shown, and where they are named."""
+    suppressed = f", {report.suppressed} suppressed" if report.suppressed else ""
+    return f"{suppressed}, {report.baselined} in the baseline" if report.baselined else suppressed
+
+
 def _scope(report: Report) -> str:
     """``3 models of 2 files``; where there are none of either, the other alone."""
     models, files = len(report.analysed), report.files
+    if report.static:
+        return f"the source of {plural(files, 'file')}"
     if models and files:
         return f"{plural(models, 'model')} of {plural(files, 'file')}"
     return plural(models, "model") if models else plural(files, "file")
@@ -30,7 +40,8 @@ def _scope(report: Report) -> str:
 
 def all_clear(report: Report) -> bool:
     """Whether models were analysed, all of them in whole, and nothing was found, not even what was suppressed."""
-    return bool(report.analysed) and report.complete and not report.findings and not report.suppressed
+    silent = report.findings or report.suppressed or report.baselined
+    return bool(report.analysed) and report.complete and not silent
 
 
 def unjudged(report: Report) -> str:

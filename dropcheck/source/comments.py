@@ -18,7 +18,7 @@ from dropcheck.source.usage import UsageError
 
 _WORDS = ("ignore", "ignore-file", "build")
 _MENTIONS = re.compile("dropcheck", re.IGNORECASE)
-_COMMENT = re.compile(r"#[ \t]*(?P<name>dropcheck)[ \t]*(?P<colon>:?)[ \t]*(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
+_COMMENT = re.compile(r"(?<![\"'`])#[ \t]*(?P<name>dropcheck)[ \t]*(?P<colon>:?)[ \t]*(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
 _DIRECTIVE = re.compile(r"(?P<word>[a-z]+(?:-[a-z]+)*)(?P<rest>.*)", re.DOTALL)
 _CODES = re.compile(r"(?:\[(?P<codes>[^\[\]]*)\])?\s*(?P<after>(?:--|#).*)?", re.DOTALL)
 _ALMOST = re.compile(r"ignor\w*(?:-file)?\s*(?:$|\[|--)|build\s+[\w.]+\(", re.IGNORECASE)  # where the colon is missing
@@ -106,7 +106,7 @@ def _read(token: tokenize.TokenInfo, top: bool, path: str) -> Ignore | Build | M
         return _directive(match["rest"], top, site)
     except UsageError as error:
         message, _, help = str(error).partition("; ")
-        return Malformed(site, message, help, builds=match["rest"].startswith("build"))
+        return Malformed(site, message, help[:1].upper() + help[1:], builds=match["rest"].startswith("build"))
 
 
 def _directive(text: str, top: bool, site: Site) -> Ignore | Build:
