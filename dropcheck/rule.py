@@ -183,6 +183,14 @@ class Rule(ABC):
         """Whether it looks at source files."""
         return type(self).read is not Rule.read
 
+    def remark(
+        self, file: SourceFile, inside: str, called: str, site: Site, severity: Severity, message: str
+    ) -> Finding:
+        """A finding in the text of ``file``: ``inside`` the function or class so called, at what it calls."""
+        symbol = inside.partition(".")[0] or "<module>"
+        op = f"{inside}/{called}" if inside else called
+        return Finding(self.code, self.name, severity, message, self.info().help, site, f"{file.path}:{symbol}", op)
+
     def info(self) -> RuleInfo:
         """The rule's documentation, taken apart.
 
