@@ -5,18 +5,35 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dropcheck.api import lint
+    from dropcheck.measure.api import probe, recalibrate
     from dropcheck.result import Report
     from dropcheck.rule import Finding, Severity, Thresholds
+    from dropcheck.table import MeasurementError, ShiftTable
 
 __version__ = "0.1.0"
-__all__ = ["Finding", "Report", "Severity", "Thresholds", "__version__", "lint"]
+__all__ = [
+    "Finding",
+    "MeasurementError",
+    "Report",
+    "Severity",
+    "ShiftTable",
+    "Thresholds",
+    "__version__",
+    "lint",
+    "probe",
+    "recalibrate",
+]
 
 _HOMES = {
     "Finding": "dropcheck.rule",
+    "MeasurementError": "dropcheck.table",
     "Report": "dropcheck.result",
     "Severity": "dropcheck.rule",
+    "ShiftTable": "dropcheck.table",
     "Thresholds": "dropcheck.rule",
     "lint": "dropcheck.api",
+    "probe": "dropcheck.measure.api",
+    "recalibrate": "dropcheck.measure.api",
 }
 
 

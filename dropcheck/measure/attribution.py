@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
 from dropcheck import ops
@@ -20,7 +19,7 @@ from dropcheck.measure.distributed import Ranks
 from dropcheck.measure.feeding import Seen
 from dropcheck.measure.moments import Collected, Place, Sums
 from dropcheck.measure.norms import Norm, using
-from dropcheck.measure.rows import Readout, channel_mean, pooled, usable_channels
+from dropcheck.measure.rows import Readout, channel_mean, statistics_of, usable_channels
 from dropcheck.shift import shift_ratio
 from dropcheck.simulate.called import Called
 from dropcheck.simulate.inner import without_dropout
@@ -54,7 +53,7 @@ class Attribution:
         seen: list[Seen] = []
         for off in (None, *self.dropouts):
             train = full if off is None else self.bench.forward(arguments, Mode.TRAIN, draw, self._silent(off))
-            with using(_statistics(self.bench.norms, train)):
+            with using(statistics_of(self.bench.norms, train)):
                 test = self.bench.forward(arguments, Mode.TEST, draw)
             pair = self.pairs.setdefault(off, (Collected(), Collected()))
             seen += zip(pair, (test, train), strict=True)
@@ -152,17 +151,6 @@ def _foreign_dropouts(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         op = None if known is None else known[1](Call(known[0], "", module=module))
         if isinstance(op, ops.Dropout) and op.drop_rate > 0.0:
             yield name, module
-
-
-def _statistics(norms: tuple[Norm, ...], seen: Mapping[Place, Sums]) -> dict[_BatchNorm, tuple[Tensor, Tensor]]:
-    """The running statistics that this forward alone would have left."""
-    found = {}
-    for norm in norms:
-        calls = [sums for place, sums in seen.items() if place.norm == norm.name]
-        if calls and norm.tracks and not norm.frozen:
-            level = pooled(calls)
-            found[norm.module] = (level.mean, level.var)
-    return found
 
 
 def _sources(norm: Norm, readouts: Mapping[str | None, tuple[Readout, Readout]]) -> Iterator[MeasuredSource]:

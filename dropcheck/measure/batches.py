@@ -42,6 +42,10 @@ class Arguments:
         one, other = slice(0, middle), slice(middle, size)
         return self._rows(one, size), replace(self._rows(other, size), bad=0)
 
+    def first(self, samples: int) -> Arguments:
+        """The first samples, in main memory."""
+        return self._rows(slice(0, samples), self.size).to(torch.device("cpu"))
+
     def numbers_only(self) -> Arguments:
         """Without the samples that hold NaN or infinity, as far as they lie in main memory.
 
@@ -83,8 +87,11 @@ def readings(model: nn.Module, batch: Any) -> Iterator[Arguments]:
     """The ways to pass a batch to forward that its signature allows, the likeliest first.
 
     A tensor is the input. Of a tuple or list, forward gets as many as it requires; the rest are labels. Of a mapping
-    it gets the entries that are named like its parameters.
+    it gets the entries that are named like its parameters. :class:`Arguments` are passed as they are.
     """
+    if isinstance(batch, Arguments):
+        yield batch
+        return
     try:
         signature = inspect.signature(model.forward)
     except (TypeError, ValueError):  # scripted or compiled

@@ -21,6 +21,7 @@ Work = Callable[[Arguments, int], list[Seen]]
 """What is done with a batch, given its random numbers: sums, and where to add them once all has gone well."""
 
 _PIECES = 1024  # of one batch, at most: each draws its own random numbers
+_EXAMPLE = 2
 _ALONE = "Expected more than 1 value per channel"
 _NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "alloc_failed")
 
@@ -76,12 +77,13 @@ class Tally:
 
 
 class Feeder:
-    """Runs ``work`` on the batches of this process."""
+    """Runs ``work`` on the batches of this process; ``example`` is then one that forward accepted, of few samples."""
 
     def __init__(self, bench: Bench, work: Work, ranks: Ranks) -> None:
         self.bench, self.work, self.ranks = bench, work, ranks
         self.tally = Tally()
         self.reading: int | None = None
+        self.example: Arguments | None = None
 
     def steps(self, batches: Iterable[Any], limit: int | None) -> Iterator[Progress]:
         """Runs every batch, and tells how far it is after each. The bench must be open.
@@ -161,6 +163,7 @@ class Feeder:
             return False
         for collected, sums in seen:
             collected.add(sums, index)
+        self.example = self.example or piece.first(_EXAMPLE)
         self.tally.samples += piece.size
         return True
 

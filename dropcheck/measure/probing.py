@@ -5,7 +5,7 @@ Source: Li et al. 2019, section 4, with the variance in training measured beside
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,8 @@ from dropcheck.measure.bench import Mode
 from dropcheck.measure.distributed import Ranks
 from dropcheck.measure.feeding import Seen
 from dropcheck.measure.moments import Collected
-from dropcheck.measure.rows import FEWEST, Readout, row
+from dropcheck.measure.norms import using
+from dropcheck.measure.rows import FEWEST, Readout, row, statistics_of
 from dropcheck.measure.run import Run
 from dropcheck.table import Progress, ShiftTable
 
@@ -39,6 +40,8 @@ class Probing(Run):
         amp: whether forwards run under autocast.
         seed: of dropout masks, and of what the data draw while they are run over.
         attribute: whether to measure too what each dropout contributes: two more forwards per batch and dropout.
+        fresh: whether evaluation uses the statistics that the very batch would leave in training, not the stored ones:
+            that shows what dropout does, whatever is stored and however unlike the training data the batch is.
         data: how the table calls the data.
         ranks: the processes that measure together; None for those of torch.distributed, if it is initialised.
 
@@ -54,14 +57,16 @@ class Probing(Run):
         amp: bool = False,
         seed: int = 0,
         attribute: bool = False,
+        fresh: bool = False,
         data: str = "given data",
         ranks: Ranks | None = None,
     ) -> None:
         super().__init__(model, device=device, amp=amp, seed=seed, data=data, ranks=ranks)
+        self.fresh = fresh
         self.test, self.train = Collected(), Collected()
         self.attribution = Attribution(self.bench) if attribute else None
 
-    def steps(self, batches: Iterable[Any], limit: int | None = None) -> Iterator[Progress]:
+    def steps(self, batches: Iterable[Any], limit: int | None = None) -> Generator[Progress, None, None]:
         """Runs the batches, at most ``limit`` of them, one step each. The model is as it was when the iterator ends.
 
         On several processes each runs its share, and all wait for each other at the end.
@@ -86,8 +91,9 @@ class Probing(Run):
             yield from self.feeder.steps(batches, limit)
 
     def _measure(self, arguments: Arguments, draw: int) -> list[Seen]:
-        test = self.bench.forward(arguments, Mode.TEST, draw)
         train = self.bench.forward(arguments, Mode.TRAIN, draw)
+        with using(statistics_of(self.bench.norms, train) if self.fresh else {}):
+            test = self.bench.forward(arguments, Mode.TEST, draw)
         parts = [] if self.attribution is None else self.attribution.measure(arguments, draw, train)
         return [(self.test, test), (self.train, train), *parts]
 

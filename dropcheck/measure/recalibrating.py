@@ -5,7 +5,7 @@ Source: Hendrycks and Gimpel 2016, section 3 (variances); Li et al. 2019, sectio
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -70,7 +70,7 @@ class Recalibrating(Run):
         self.new: dict[str, tuple[Tensor, Tensor]] = {}
         self.once = False
 
-    def steps(self, batches: Iterable[Any], limit: int | None = None) -> Iterator[Progress]:
+    def steps(self, batches: Iterable[Any], limit: int | None = None) -> Generator[Progress, None, None]:
         """Runs the batches, at most ``limit`` of them, one step each, and once more where that is possible.
 
         The model is as it was when the iterator ends. On several processes each runs its share.
@@ -78,7 +78,7 @@ class Recalibrating(Run):
         Raises:
             MeasurementError: the data or forward fail, nothing could be run, or another process failed.
         """
-        again = iter(batches) is not batches
+        again = not isinstance(batches, Iterator)
         yield from self.together(self._estimate(batches, limit, 2 if again else 1))
         self.new = self._estimated(Readout(self.ranks.merged(self.quiet, self.bench.device)))
         self.once = not again

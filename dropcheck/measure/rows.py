@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from dropcheck.measure.moments import Collected, Place, Sums, total
 from dropcheck.measure.norms import Norm
@@ -71,6 +72,17 @@ def pooled(calls: Sequence[Sums]) -> Level:
         count=count.sum(0),
         lost=torch.stack([one.lost for one in calls]).amax(0),
     )
+
+
+def statistics_of(norms: Sequence[Norm], seen: Mapping[Place, Sums]) -> dict[_BatchNorm, tuple[Tensor, Tensor]]:
+    """The running statistics that this forward alone would have left."""
+    found = {}
+    for norm in norms:
+        calls = [sums for place, sums in seen.items() if place.norm == norm.name]
+        if calls and norm.tracks and not norm.frozen:
+            level = pooled(calls)
+            found[norm.module] = (level.mean, level.var)
+    return found
 
 
 def row(norm: Norm, test: Readout, train: Readout | None, sources: Sequence[MeasuredSource] = ()) -> MeasuredNorm:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -37,7 +37,7 @@ class Run(ABC):
         self.feeder = Feeder(self.bench, self._measure, self.ranks)
 
     @abstractmethod
-    def steps(self, batches: Iterable[Any], limit: int | None = None) -> Iterator[Progress]:
+    def steps(self, batches: Iterable[Any], limit: int | None = None) -> Generator[Progress, None, None]:
         """Runs the batches, one step each."""
 
     @abstractmethod
