@@ -34,6 +34,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "measure": {"capture", "graph", "ops", "shift", "simulate", "table", "torch"},
     "measure.api": {"capture", "load", "measure", "shift", "table", "torch"},
     "testing": {"graph", "measure", "measure.api", "rule", "table", "torch"},
+    "measure.api": {"capture", "load", "measure", "shift", "table", "torch"},
+    "testing": {"graph", "measure", "measure.api", "rule", "table", "torch"},
     "result": {"graph", "report", "rule", "shift"},
     "report": {"", "graph", "output", "result", "rule", "shift", "table", "rich", "matplotlib"},
     "diagram": {"graph", "ops", "report", "rule", "shift", "rich"},

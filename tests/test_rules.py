@@ -236,7 +236,8 @@ class TestJudgement:
             assert codes(told(graph, n=0.97)) == []
 
     def test_a_rate_of_one_is_no_noise_but_too_high(self) -> None:
-        assert codes(told(chain(d=dropout(1.0), n=bn()), n=1e6)) == [("DC110", "warning", "n", None)]
+        found = codes(told(chain(d=dropout(1.0), n=bn()), n=1e6))
+        assert found == [("DC110", "warning", "n", None), ("DC111", "warning", None, None)]
 
     def test_dropout_inside_a_recurrent_layer_is_no_dropout_layer(self) -> None:
         graph = chain(d=Recurrent("LSTM", 64, layers=2, drop_rate=0.5), n=bn())
