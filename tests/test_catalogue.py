@@ -12,7 +12,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from dropcheck import ops
-from dropcheck.capture.catalogue import FUNCTIONS, MODULES
+from dropcheck.capture.functions import FUNCTIONS
+from dropcheck.capture.layers import MODULES
 from dropcheck.capture.names import plain_name
 from dropcheck.ops import Granularity, Reduce
 

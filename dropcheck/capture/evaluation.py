@@ -18,9 +18,11 @@ from torch.overrides import TorchFunctionMode
 
 from dropcheck import ops
 from dropcheck.capture.calls import Call, training_argument
-from dropcheck.capture.catalogue import DRAWING, MODULES, operation
+from dropcheck.capture.catalogue import operation
 from dropcheck.capture.cheap import runs_cheaply
 from dropcheck.capture.example import Budget, ExampleInput
+from dropcheck.capture.functions import DRAWING
+from dropcheck.capture.layers import MODULES
 from dropcheck.capture.names import plain_name
 from dropcheck.capture.sites import Origin, call_site
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from dropcheck import ops
 from dropcheck.capture.calls import Call
 from dropcheck.capture.rows.reading import Row
@@ -45,15 +43,6 @@ def constant(random: bool) -> Row:
 def bernoulli(call: Call) -> Op:
     """Random, unless the probability is one of 0 and 1."""
     return ops.Constant(random=call.argument(1, "p") not in (0, 1))
-
-
-def of_kind(kind: Callable[[str], Op]) -> Row:
-    """The operation ``kind(call.target)``: for kinds that only carry a name."""
-
-    def row(call: Call) -> Op:
-        return kind(call.target)
-
-    return row
 
 
 def fixed(op: Op) -> Row:

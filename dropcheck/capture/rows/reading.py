@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from dropcheck.capture.calls import Call, Value
 from dropcheck.ops import Op
 
 Row = Callable[[Call], Op | None]
+
+DIMS = ("1d", "2d", "3d")
+
+
+def each(names: Iterable[str], row: Row) -> dict[str, Row]:
+    """One row under several names."""
+    return dict.fromkeys(names, row)
+
+
+def named(names: str, kind: Callable[[str], Op]) -> dict[str, Row]:
+    """Rows of kinds that only carry the name by which the operation goes."""
+
+    def row(call: Call) -> Op:
+        return kind(call.target)
+
+    return each(names.split(), row)
 
 
 def product(numbers: Sequence[int]) -> int:
