@@ -2,12 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from dropcheck.graph import Graph
 from dropcheck.result import AnalysisError, Status
 from dropcheck.shift import LayerStatistics, Shifts
+from dropcheck.table import ShiftTable
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """Where batches come from: a ``file`` of arrays (absolute), or what a callable gives.
+
+    Of a callable, ``path`` and ``module``, ``symbol`` and ``call`` are as in :class:`Job`. ``label`` is how reports
+    call the file or module.
+    """
+
+    label: str
+    file: str | None = None
+    path: str | None = None
+    module: str | None = None
+    symbol: str | None = None
+    call: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What to run on a model to measure its shifts.
+
+    Attributes:
+        feed: None for synthetic noise.
+        batches: at most so many, on all processes together; None for all there are.
+        batch_size: None for the data's own, or a usual one.
+        device: ``auto``, ``cpu``, ``cuda``, ``mps``.
+        seed: of dropout masks, synthetic noise and the order of samples.
+        attribute: whether to find out what each dropout does, by switching one after the other off.
+        recalibrate: which running statistics to estimate again.
+        draft: the file to write the recalibrated weights to.
+        patience: seconds that a batch may take; None for any time.
+    """
+
+    feed: Feed | None = None
+    batches: int | None = None
+    batch_size: int | None = None
+    device: str = "auto"
+    amp: bool = False
+    seed: int = 0
+    attribute: bool = False
+    recalibrate: Literal["both", "var"] | None = None
+    draft: str | None = None
+    patience: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +71,11 @@ class Build:
     said: str = ""
 
 
+def are_several(environment: Mapping[str, str]) -> bool:
+    """Whether the environment variables of torchrun say that several processes work together."""
+    return environment.get("WORLD_SIZE", "1") != "1" and "RANK" in environment and "MASTER_ADDR" in environment
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """One file or one target to build and capture.
@@ -34,7 +85,7 @@ class Job:
     ``input`` an input spec such as ``2x3x32x32``, ``weights`` the file of a trained state dict. ``label`` is how
     reports call the file (relative path or module). ``statistics``: what is asked for are the layers' weights (those of
     initialisation where no others are given), not a graph. ``settled``: models of the file whose arguments or input
-    somebody has said.
+    somebody has said. ``measurement``: its one model is to be run on data, and its shifts measured.
     """
 
     label: str
@@ -46,11 +97,12 @@ class Job:
     weights: str | None = None
     statistics: bool = False
     settled: tuple[Build, ...] = ()
+    measurement: Measurement | None = None
 
     @property
     def initialised(self) -> bool:
         """Whether it takes the weights that a constructor makes."""
-        return self.statistics and self.weights is None
+        return (self.statistics or self.measurement is not None) and self.weights is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +134,8 @@ class CapturedModel:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The worker's answer to one job."""
+    """The worker's answer to one job; ``table`` is what was measured, if that was wanted and possible."""
 
     models: tuple[CapturedModel, ...] = ()
     errors: tuple[AnalysisError, ...] = ()
+    table: ShiftTable | None = None

@@ -7,14 +7,17 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from dropcheck.job import CapturedModel, Job
 from dropcheck.result import AnalysisError, ErrorKind
+from dropcheck.table import Progress, ShiftTable
 from dropcheck.worker.protocol import Request, line
 
 _PR_SET_PDEATHSIG = 1
+_WORDS = {AnalysisError: "error", CapturedModel: "model", Progress: "progress", ShiftTable: "table"}
 
 
 def run_child(request: Request, pipe: int) -> NoReturn:
@@ -38,27 +41,35 @@ def run_child(request: Request, pipe: int) -> NoReturn:
 
 def run_job(request: Request, tell: Callable[[bytes], object]) -> None:
     """Tells everything about one job, the last line being ``end``."""
-    import torch
-
-    from dropcheck.load import Began, analyse
+    from dropcheck.load import Began
 
     sys.dont_write_bytecode = True
-    torch.set_num_threads(1)
     try:
-        for told in analyse(request.job):
+        for told in _work(request.job):
             match told:
                 case Began(target=target):
                     tell(line("began", target))
-                case AnalysisError():
-                    tell(line("error", told))
                 case _:
-                    tell(line("model", told))
+                    tell(line(_WORDS[type(told)], told))
     except Exception as error:  # noqa: BLE001 - a fault of ours must not look like one of the file
         tell(line("error", _internal(request.job.label, error)))
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()  # the end is the end: what is still in the buffers then is lost
     tell(line("end"))
+
+
+def _work(job: Job) -> Iterator[Any]:
+    if job.measurement is not None:
+        from dropcheck.load.measuring import measured
+
+        return measured(job)
+    import torch
+
+    from dropcheck.load import analyse
+
+    torch.set_num_threads(1)  # other jobs use the other cores
+    return analyse(job)
 
 
 def _internal(label: str, error: Exception) -> AnalysisError:

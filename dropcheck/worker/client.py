@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import IO
 
 from dropcheck.job import CapturedModel, Job, Outcome
 from dropcheck.result import AnalysisError, ErrorKind
+from dropcheck.table import Progress, ShiftTable
 from dropcheck.worker.protocol import Request, crashed, ending, line, parsed, timed_out
 
 _ROOT = str(Path(__file__).parents[2])
@@ -30,11 +31,19 @@ class Worker:
 
     ``timeout``: seconds a job may take; ``jobs``: how many run at a time. Where processes cannot be forked
     (``fork=False``) each job gets a fresh process instead, one after the other. A context manager: on leaving,
-    everything is ended.
+    everything is ended. ``hear`` is told how far a job that measures is.
     """
 
-    def __init__(self, timeout: float, jobs: int = 1, *, fork: bool = hasattr(os, "fork")) -> None:
-        self.timeout, self._jobs, self._fork = timeout, max(1, jobs), fork
+    def __init__(
+        self,
+        timeout: float,
+        jobs: int = 1,
+        *,
+        fork: bool = hasattr(os, "fork"),
+        hear: Callable[[Progress], object] = lambda _: None,
+    ) -> None:
+        self.timeout, self._jobs, self._fork, self._hear = timeout, max(1, jobs), fork, hear
+        self._measuring = self._stopping = False
         self._process: _Process | None = _Process() if fork else None
 
     def __enter__(self) -> Worker:
@@ -49,6 +58,16 @@ class Worker:
             self._process.close()
             self._process = None
 
+    def stop(self) -> bool:
+        """Has what is being measured come to an end, with what there is so far; False if nothing is.
+
+        The second time, too. May be called in a signal handler.
+        """
+        if not self._measuring or self._stopping or self._process is None:
+            return False
+        self._stopping = self._process.interrupt(line("stop"))
+        return self._stopping
+
     def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
         """The outcome of each job, in the order of the jobs. Whatever foreign code does, it is an outcome."""
         if not self._fork:
@@ -61,10 +80,14 @@ class Worker:
             while number not in finished:
                 while waiting and len(running) < self._jobs:
                     index, job = waiting.popleft()
-                    running[index] = _Answer(job)
+                    running[index] = _Answer(job, self._comes_on)
                     self._ready().send(line("job", Request(index, self.timeout, job)))
                 finished.update(self._step(running))
             yield finished.pop(number)
+
+    def _comes_on(self, progress: Progress) -> None:
+        self._measuring = progress.done > 0
+        self._hear(progress)
 
     def _ready(self) -> _Process:
         """The worker; a new one if the last has died of a job."""
@@ -93,8 +116,10 @@ class _Answer:
     """What has been heard about one job."""
 
     job: Job
+    hear: Callable[[Progress], object] = lambda _: None
     models: list[CapturedModel] = field(default_factory=list)
     errors: list[AnalysisError] = field(default_factory=list)
+    table: ShiftTable | None = None
 
     def complete_with(self, heard: bytes) -> bool:
         """Takes one line in; True if it was the last."""
@@ -104,6 +129,10 @@ class _Answer:
                 self.models.append(parsed(CapturedModel, document))
             elif word == b"error":
                 self.errors.append(parsed(AnalysisError, document))
+            elif word == b"progress":
+                self.hear(parsed(Progress, document))
+            elif word == b"table":
+                self.table = parsed(ShiftTable, document)
             elif word != b"end":
                 raise ValueError(f"unexpected {word[:20]!r}")
         except ValueError as error:
@@ -118,7 +147,7 @@ class _Answer:
         return word == b"end"
 
     def outcome(self, error: AnalysisError | None = None) -> Outcome:
-        return Outcome(tuple(self.models), (*self.errors, *([] if error is None else [error])))
+        return Outcome(tuple(self.models), (*self.errors, *([] if error is None else [error])), self.table)
 
 
 class _Process:
@@ -141,6 +170,14 @@ class _Process:
             pipe.flush()
         except BrokenPipeError:
             return  # it has died: the next readline finds nothing
+
+    def interrupt(self, message: bytes) -> bool:
+        """Sends without the buffer, which may be in use; False if it has died."""
+        try:
+            os.write(_pipe(self._process.stdin).fileno(), message)
+        except BrokenPipeError:
+            return False
+        return True
 
     def readline(self) -> bytes:
         """One answer; empty once there are no more."""
@@ -206,7 +243,8 @@ def _alone(request: Request) -> Outcome:
     process = _start("--alone")
     answer, error = _Answer(request.job), None
     try:
-        heard, _ = process.communicate(line("job", request), timeout=request.timeout + _START_SECONDS)
+        seconds = None if request.job.measurement is not None else request.timeout + _START_SECONDS
+        heard, _ = process.communicate(line("job", request), timeout=seconds)
     except subprocess.TimeoutExpired:
         process.kill()
         heard, _ = process.communicate()
@@ -218,7 +256,7 @@ def _alone(request: Request) -> Outcome:
         word, _, document = said.partition(b" ")
         if word == b"broken":
             error = _for_job(parsed(AnalysisError, document), request.job)
-        elif word in (b"model", b"error", b"end"):
+        elif word in (b"model", b"error", b"table", b"end"):
             complete = answer.complete_with(said)
     if not complete and error is None:
         error = crashed(request.job.label, ending(process.returncode), None)

@@ -1,8 +1,9 @@
 """The lines the processes exchange, and the words for what can happen to a process.
 
-A line is a word and a JSON document. Main process → worker: ``job`` (a Request). Worker → main process: ``ready``, or
-``broken`` (an AnalysisError) if torch cannot be imported; then for each job, led by its number, ``model`` (a
-CapturedModel), ``error`` (an AnalysisError) and at last ``end``. A child says the same to the worker, and ``began`` (a
+A line is a word and a JSON document. Main process → worker: ``job`` (a Request), and ``stop`` to end what measures.
+Worker → main process: ``ready``, or ``broken`` (an AnalysisError) if torch cannot be imported; then for each job, led
+by its number, ``model`` (a CapturedModel), ``error`` (an AnalysisError), ``progress`` (a Progress) from the moment when
+data are read, ``table`` (a ShiftTable) and at last ``end``. A child says the same to the worker, and ``began`` (a
 target) before each model.
 """
 
@@ -24,7 +25,7 @@ LONGEST_LINE = 2**26
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One job, numbered by the main process; ``timeout`` in seconds, without the import of torch."""
+    """One job, numbered by the main process; ``timeout`` in seconds, without the import of torch and measuring."""
 
     number: int
     timeout: float
@@ -52,6 +53,16 @@ def timed_out(label: str, seconds: float, target: str | None) -> AnalysisError:
         ErrorKind.TIMEOUT,
         f"stopped after {seconds:g} s, {doing}",
         "give it more time with --timeout SECONDS; training or downloads belong under if __name__ == '__main__':",
+    )
+
+
+def stuck(label: str, seconds: float, target: str | None) -> AnalysisError:
+    """The error for measuring that has not come on for so long."""
+    return AnalysisError(
+        label,
+        ErrorKind.TIMEOUT,
+        f"stopped measuring {target or 'it'}: a batch took more than {seconds:g} s",
+        "give each batch more time with --timeout SECONDS, or make smaller batches with --batch-size",
     )
 
 

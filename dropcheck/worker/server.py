@@ -6,6 +6,7 @@ No foreign code runs in this process. It must not start threads or compute with 
 from __future__ import annotations
 
 import gc
+import math
 import os
 import selectors
 import signal
@@ -17,12 +18,12 @@ from typing import BinaryIO
 
 from dropcheck.result import AnalysisError, ErrorKind
 from dropcheck.worker.child import run_child, run_job
-from dropcheck.worker.protocol import LONGEST_LINE, Request, crashed, ending, line, parsed, timed_out
+from dropcheck.worker.protocol import LONGEST_LINE, Request, crashed, ending, line, parsed, stuck, timed_out
 
 _LOOK_AGAIN = 0.2
 """Seconds after which a child is looked at even if its pipe is silent: a process of its own may hold that open."""
 
-_ANSWERS = frozenset({b"model", b"error"})
+_ANSWERS = frozenset({b"model", b"error", b"progress", b"table"})
 
 
 def main() -> None:
@@ -117,7 +118,12 @@ class _Server:
         data = os.read(self.requests, 2**16)
         *lines, self.unread = (self.unread + data).split(b"\n")
         for one in lines:
-            self._start(parsed(Request, one.partition(b" ")[2]))
+            word, _, document = one.partition(b" ")
+            if word == b"job":
+                self._start(parsed(Request, document))
+            else:
+                for child in self.children.values():
+                    child.stop()
         return bool(data)
 
     def _start(self, request: Request) -> None:
@@ -143,6 +149,8 @@ class _Server:
             if word == b"began":
                 child.target = parsed(str, document)
             elif word in _ANSWERS:
+                if word == b"progress":
+                    child.comes_on()
                 self._answer(child, one + b"\n")
             else:
                 return self._end(child, None if word == b"end" else child.nonsense())
@@ -169,6 +177,7 @@ class _Child:
     def __init__(self, request: Request, pid: int, pipe: int) -> None:
         self.request, self.pid, self.pipe = request, pid, pipe
         self.deadline = time.monotonic() + request.timeout
+        self.measuring = False
         self.target: str | None = None
         self.unread = b""
         self.exit_code: int | None = None
@@ -183,6 +192,18 @@ class _Child:
                 more = bool(chunks[-1])
         *lines, self.unread = b"".join([self.unread, *chunks]).split(b"\n")
         return lines, more and len(self.unread) <= LONGEST_LINE
+
+    def comes_on(self) -> None:
+        """It measures, and has as much time for the next batch as a batch may take."""
+        measurement = self.request.job.measurement
+        patience = None if measurement is None else measurement.patience
+        self.deadline = math.inf if patience is None else time.monotonic() + patience
+        self.measuring = True
+
+    def stop(self) -> None:
+        """Has it end its measuring, and tell what it has measured so far."""
+        if self.measuring and not self._reap(os.WNOHANG):
+            os.kill(self.pid, signal.SIGINT)
 
     def is_over(self) -> bool:
         """Whether its time is up or it has ended."""
@@ -200,6 +221,9 @@ class _Child:
         if len(self.unread) > LONGEST_LINE:
             return self.nonsense()
         if time.monotonic() > self.deadline and not self._reap(os.WNOHANG):
+            measurement = self.request.job.measurement
+            if self.measuring and measurement is not None and measurement.patience is not None:
+                return stuck(label, measurement.patience, self.target)
             return timed_out(label, self.request.timeout, self.target)
         self._reap(0)
         assert self.exit_code is not None

@@ -1,0 +1,45 @@
+"""Running statistics for data that a model was not trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from dropcheck.load.failure import foreign
+from dropcheck.result import ErrorKind
+
+_BATCHES = 16
+_NOTE = (
+    "the data are synthetic: running statistics were estimated on them first, dropout on, so moving_var and mean shift "
+    "are not those of the weights; measure on real data with --data"
+)
+
+
+def settled_on(model: nn.Module, batches: Iterable[Any]) -> tuple[str, ...]:
+    """Gives the batch norms of ``model`` the running statistics that training on these data would leave, weights
+    unchanged: those of other data would shift everything. Says so in a note.
+
+    Raises:
+        LoadError: forward fails on them.
+    """
+    was, trained = model.training, model.train()
+    norms = [one for one in trained.modules() if isinstance(one, _BatchNorm) and one.training]
+    norms = [one for one in norms if one.track_running_stats and one.running_var is not None]
+    momenta = [one.momentum for one in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain average over all batches
+    torch.manual_seed(0)
+    hint = "give data with --data, or the shape of an input as in --input 2x3x32x32"
+    with foreign(ErrorKind.MEASURE, "its forward fails on synthetic noise", hint), torch.no_grad():
+        for batch in islice(batches, _BATCHES):
+            trained(**batch) if isinstance(batch, dict) else trained(*batch)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    model.train(was)
+    return (_NOTE,) if norms else ()
