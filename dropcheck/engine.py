@@ -79,17 +79,23 @@ def _longest(code: str, prefixes: Sequence[str]) -> int:
     return max((len(prefix) for prefix in prefixes if code.startswith(prefix)), default=-1)
 
 
+def subject_of(captured: CapturedModel, thresholds: Thresholds) -> Subject:
+    """A captured model as rules see it: with the shifts its trained weights tell, else those its code lets expect."""
+    assert captured.graph is not None
+    layers = {layer.name: layer for layer in captured.layers}
+    shifts = captured.shifts or predict(captured.graph)
+    return Subject(captured.target, captured.graph, shifts, thresholds, layers, captured.guessed)
+
+
 def examine(captured: CapturedModel, rules: Iterable[Rule], thresholds: Thresholds) -> Examined:
     """What ``rules`` find in one captured model. A rule that raises becomes an error and the others still run."""
     if captured.graph is None:
         return Examined(_header(captured))
     try:
-        shifts = captured.shifts or predict(captured.graph)
+        subject = subject_of(captured, thresholds)
     except Exception as error:  # noqa: BLE001 - reported, with its traceback, as an error of ours
         broken = _internal(captured.target, "the prediction of its shifts", error, "leave this model out until then")
         return Examined(replace(_header(captured), status=Status.FAILED, reason=broken.message), errors=(broken,))
-    layers = {layer.name: layer for layer in captured.layers}
-    subject = Subject(captured.target, captured.graph, shifts, thresholds, layers, captured.guessed)
     findings: list[Finding] = []
     errors: list[AnalysisError] = []
     for rule in rules:
@@ -98,7 +104,7 @@ def examine(captured: CapturedModel, rules: Iterable[Rule], thresholds: Threshol
         except Exception as error:  # noqa: BLE001 - reported, with its traceback, as an error of ours
             errors.append(_internal(captured.target, f"rule {rule.code}", error, f"--ignore {rule.code} leaves it out"))
     seen = sites_of(site for node in captured.graph for site in (node.site, node.built))
-    return Examined(_described(captured, captured.graph, shifts), tuple(findings), tuple(errors), seen)
+    return Examined(_described(captured, captured.graph, subject.shifts), tuple(findings), tuple(errors), seen)
 
 
 def conclude(

@@ -12,6 +12,7 @@ from dropcheck.config import Settings
 from dropcheck.items import Item, items_of
 from dropcheck.job import CapturedModel, Job, Outcome
 from dropcheck.result import AnalysisError, ErrorKind, ModelReport, Report, Status
+from dropcheck.rule import Subject
 from dropcheck.source import UsageError
 from dropcheck.worker import Worker
 
@@ -36,7 +37,7 @@ def lint_targets(
     if static and (weights is not None or input is not None):
         raise UsageError("nothing is built with --static: it takes neither weights nor an input")
     if weights is not None:
-        _check_single("weights belong to one model", targets)
+        check_single("weights belong to one model", targets)
     return _report(targets, settings, input=input, weights=weights, static=static, jobs=jobs, meanwhile=meanwhile)
 
 
@@ -45,8 +46,23 @@ def statistics_of(target: str, settings: Settings, *, weights: str | None = None
 
     ``weights`` as for :func:`lint_targets`; without them, those of initialisation. Raises UsageError for a directory.
     """
-    _check_single("statistics are those of one model", [target])
-    return _report([target], settings, weights=weights, statistics=True)
+    check_single("statistics are those of one model", [target])
+    return _report([target], settings, weights=weights, statistics=True, ruled=False)
+
+
+def subjects_of(
+    target: str, settings: Settings, *, input: str | None = None, weights: str | None = None
+) -> tuple[Report, tuple[Subject, ...]]:
+    """The captured models that a file or target names, with their shifts, and what could not be captured.
+
+    No rule is run. ``input`` and ``weights`` as for :func:`lint_targets`. Raises UsageError for a directory.
+    """
+    check_single("a graph is that of one model", [target])
+    captured: list[CapturedModel] = []
+    report = _report([target], settings, input=input, weights=weights, ruled=False, see=captured.append)
+    from dropcheck.engine import subject_of
+
+    return report, tuple(subject_of(one, settings.thresholds) for one in captured if one.graph is not None)
 
 
 def _report(
@@ -57,8 +73,10 @@ def _report(
     weights: str | None = None,
     statistics: bool = False,
     static: bool = False,
+    ruled: bool = True,
     jobs: int = 1,
     meanwhile: Callable[[], object] = lambda: None,
+    see: Callable[[CapturedModel], object] = lambda captured: None,
 ) -> Report:
     started = perf_counter()
     items: list[Item] = []
@@ -73,7 +91,7 @@ def _report(
         from dropcheck.choice import Choice, choose, orders
         from dropcheck.engine import Examined, conclude, examine
 
-        choice = Choice() if statistics else choose(settings)
+        choice = choose(settings) if ruled else Choice()
         if worker is not None:
             import dropcheck.flow  # noqa: F401 - the rules will ask the graphs, and this brings networkx
 
@@ -83,8 +101,9 @@ def _report(
         for job, outcome in _outcomes(worker, items, statistics=statistics):
             errors += outcome.errors
             for captured in outcome.models:
-                model, gap = _as_asked(captured, job)
+                model, gap = as_asked(captured, job)
                 errors += gap
+                see(model)
                 examined[model.target, model.arguments] = examine(model, choice.rules, settings.thresholds)
     linted = {item.file: item.seen.comments for item in items if item.file and item.seen and not item.symbol}
     return conclude(
@@ -122,13 +141,14 @@ def _models(item: Item) -> Iterator[ModelReport]:
             yield ModelReport(target, Status.SKIPPED, reason, capture="source", by_design=True)
 
 
-def _check_single(why: str, targets: Sequence[str]) -> None:
+def check_single(why: str, targets: Sequence[str]) -> None:
+    """Raises UsageError, which says ``why``, unless there is one target that is no directory."""
     if len(targets) != 1 or os.path.isdir(targets[0]):
         given = f"{len(targets)} are given" if len(targets) != 1 else f"{targets[0]} is a directory"
         raise UsageError(f"{why}, and {given}; name it, as in nets.py:Net")
 
 
-def _as_asked(model: CapturedModel, job: Job) -> tuple[CapturedModel, list[AnalysisError]]:
+def as_asked(model: CapturedModel, job: Job) -> tuple[CapturedModel, list[AnalysisError]]:
     """A skipped model whose very symbol was asked for is a failure, and an error says so."""
     if model.status is not Status.SKIPPED or job.symbol is None:
         return model, []

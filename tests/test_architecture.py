@@ -34,12 +34,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "measure": {"capture", "graph", "ops", "shift", "simulate", "table", "torch"},
     "measure.api": {"capture", "load", "measure", "shift", "table", "torch"},
     "testing": {"graph", "measure", "measure.api", "rule", "table", "torch"},
-    "measure.api": {"capture", "load", "measure", "shift", "table", "torch"},
-    "testing": {"graph", "measure", "measure.api", "rule", "table", "torch"},
     "result": {"graph", "report", "rule", "shift"},
     "report": {"", "graph", "output", "result", "rule", "shift", "table", "rich", "matplotlib"},
     "diagram": {"graph", "ops", "report", "rule", "shift", "rich"},
-    "job": {"graph", "result", "shift"},
+    "job": {"graph", "result", "shift", "table"},
     "wire": {"graph", "job"},
     "nearest": set(),
     "output": set(),
@@ -58,7 +56,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "choice": {"config", "engine", "plugins", "result", "rule", "rules", "source", "suppress"},
     "items": {"config", "job", "result", "source"},
     "run": {"choice", "config", "engine", "flow", "items", "job", "result", "source", "worker"},
-    "cli": {"", "baseline", "config", "nearest", "output", "plugins", "report", "result", "rule", "rules", "run", "source"}
+    "cli": {"", "diagram", "baseline", "config", "nearest", "output", "plugins", "report", "result", "rule", "rules", "run", "source"}
     | {"rich", "typer"},
     "__main__": {"cli"},
     "capture": {"graph", "ops", "torch"},

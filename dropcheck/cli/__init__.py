@@ -11,6 +11,7 @@ import typer
 
 from dropcheck import __version__
 from dropcheck.cli.documentation import explain, rules
+from dropcheck.cli.graph import graph
 from dropcheck.cli.linting import lint
 from dropcheck.cli.statistics import stats
 from dropcheck.cli.terminal import say, show
@@ -76,7 +77,7 @@ def dropcheck(
     return 0
 
 
-for command in (lint, stats, rules, explain):
+for command in (lint, stats, graph, rules, explain):
     app.command()(command)
 
 
