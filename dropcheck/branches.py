@@ -8,7 +8,7 @@ from functools import lru_cache
 from itertools import takewhile
 
 from dropcheck.graph import WEIGHT_LAYERS, Graph, Node
-from dropcheck.ops import Add, Dropout, Granularity, Input, Weight
+from dropcheck.ops import Add, Dropout, Granularity, Input, Rearrange, Resample, Weight
 
 LONGEST = 6
 """Weight layers in a row that are still a block's branch (an inverted bottleneck has 3, attention 4) and no network."""
@@ -65,7 +65,8 @@ def branches(graph: Graph) -> tuple[Branch, ...]:
             continue
         sums.add(add.name)
         shortcut, *others = sorted(ways, key=lambda way: (_weight_layers(way), len(way)))
-        spines = (way for way in others if _is_block(way, shortcut) and not any(node.name in sums for node in way))
+        blocks = (way for way in others if _is_block(way, shortcut))
+        spines = (way for way in blocks if not any(node.name in sums or _enlarges(node) for node in way))
         found.extend(Branch(add, spine, shortcut) for spine in spines)
     return tuple(found)
 
@@ -116,6 +117,16 @@ def _is_block(spine: tuple[Node, ...], shortcut: tuple[Node, ...]) -> bool:
     """Whether two terms of a sum are a branch and its shortcut: the identity, or one layer beside several."""
     inside, beside = _weight_layers(spine), _weight_layers(shortcut)
     return 1 <= inside <= LONGEST and (beside == 0 or beside == 1 < inside)
+
+
+def _enlarges(node: Node) -> bool:
+    """Whether it makes maps larger: what shrinks and grows again is no branch but a network inside another (U-Net)."""
+    match node.op:
+        case Weight(kind=kind):
+            return "transpose" in kind.lower()
+        case Rearrange(kind=kind):
+            return kind.startswith("nearest")
+    return isinstance(node.op, Resample)
 
 
 def _weight_layers(way: tuple[Node, ...]) -> int:

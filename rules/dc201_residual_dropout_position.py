@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dropcheck.graph import WEIGHT_LAYERS
+from dropcheck.graph import WEIGHT_LAYERS, Node
 from dropcheck.relocation import Lone, lone_dropouts, met_by_dropout, moves
 from dropcheck.rule import Example, Finding, Rule, Severity, Subject
 
@@ -74,8 +74,8 @@ class ResidualDropoutPosition(Rule):
             "ahead of the first weight layer",
             _BLOCK.format("h = self.conv1(self.drop(F.relu(self.bn1(x))))", "h = self.conv2(F.relu(self.bn2(h)))"),
             expect=(
-                "9: warning Dropout(0.30) of a residual branch stands ahead of all weight layers and ahead of batch norm '1.bn2' (Δ = 0.93 at '1.bn2'); between '1.bn2' and its last weight layer '1.conv2' it would be 0.96",
-                "9: warning Dropout(0.30) of a residual branch stands ahead of all weight layers and ahead of batch norm '2.bn2' (Δ = 0.93 at '2.bn2'); between '2.bn2' and its last weight layer '2.conv2' it would be 0.97",
+                "9: warning Dropout(0.30) of a residual branch stands ahead of all its weight layers and of batch norm '1.bn2' (Δ = 0.93 at '1.bn2'); between '1.bn2' and its last weight layer '1.conv2' it would be 0.96",
+                "9: warning Dropout(0.30) of a residual branch stands ahead of all its weight layers and of batch norm '2.bn2' (Δ = 0.93 at '2.bn2'); between '2.bn2' and its last weight layer '2.conv2' it would be 0.97",
             ),
             input="2x3x8x8",
         ),
@@ -163,7 +163,7 @@ net = nn.Sequential(nn.Linear(16, 64), Residual(64))
             if norm is not None and move.better:
                 severity = min(subject.severity(met.delta), Severity.WARNING, key=lambda one: one.rank)
                 message = (
-                    f"{met.noise} of a residual branch stands {_stands(move.lone)} "
+                    f"{met.noise} of a residual branch stands {_stands(move.lone, norm)} "
                     f"(Δ = {met.delta:.2f} at {met.norm.path!r}); {move.gain}"
                 )
                 yield self.finding(subject, met.dropout, severity, message, norm=met.norm, delta=met.delta)
@@ -171,20 +171,20 @@ net = nn.Sequential(nn.Linear(16, 64), Residual(64))
 
     def _without_a_place(self, subject: Subject) -> Iterator[Finding]:
         """What stands as well as it can in branches that end in a batch norm."""
-        stuck = [lone for lone in lone_dropouts(subject.graph) if lone.in_place and lone.next_norm is not None]
+        stuck = [(lone, norm) for lone in lone_dropouts(subject.graph) if lone.in_place and (norm := lone.next_norm)]
         met = met_by_dropout(subject) if stuck else {}
-        for lone in stuck:
+        for lone, norm in stuck:
             here = met.get(lone.dropout.name)
             if here is not None and subject.severity(here.delta) is not Severity.INFO:
                 message = (
-                    f"{here.noise} of a residual branch stands {_stands(lone)} (Δ = {here.delta:.2f} at "
+                    f"{here.noise} of a residual branch stands {_stands(lone, norm)} (Δ = {here.delta:.2f} at "
                     f"{here.norm.path!r}); a branch that ends in a batch norm has no better place"
                 )
                 yield self.finding(subject, lone.dropout, Severity.INFO, message, norm=here.norm, delta=here.delta)
 
 
-def _stands(lone: Lone) -> str:
+def _stands(lone: Lone, norm: Node) -> str:
     """``behind 'conv1' and ahead of batch norm 'bn2'``: its place among the branch's weight layers and norms."""
     layers = [node.path for node in lone.branch.ahead_of(lone.dropout) if isinstance(node.op, WEIGHT_LAYERS)]
-    start = f"behind {layers[-1]!r}" if layers else "ahead of all weight layers"
-    return start if lone.next_norm is None else f"{start} and ahead of batch norm {lone.next_norm.path!r}"
+    start = f"behind {layers[-1]!r} and ahead of" if layers else "ahead of all its weight layers and of"
+    return f"{start} batch norm {norm.path!r}"

@@ -25,6 +25,7 @@ class Block(nn.Module):
 
 net = nn.Sequential(nn.Conv2d(3, 32, 3, padding=1), Block(32), Block(32), {}nn.Flatten(), nn.Linear(2048, 10))
 """
+_ELEMENTWISE = (Activation, Dropout, Rearrange, Scale)
 _AFTER = _BLOCK.format("self.drop(F.relu(x + h))", "")
 
 
@@ -163,13 +164,13 @@ def _on_shortcuts(graph: Graph) -> dict[str, str]:
 
 
 def _behind_additions(graph: Graph) -> dict[str, str]:
-    """The dropouts that read a sum with a residual branch, no more than elementwise work between."""
+    """The dropouts that take a residual sum before anyone else reads it, no more than elementwise work between."""
     additions = {branch.add.name for branch in branches(graph)}
     found = {}
     for node in filter(drops_units, graph.of(Dropout)):
         above = graph.producers(node)
-        while len(above) == 1 and isinstance(above[0].op, Activation | Dropout | Rearrange | Scale):
+        while len(above) == 1 and len(graph.successors(above[0])) == 1 and isinstance(above[0].op, _ELEMENTWISE):
             above = graph.producers(above[0])
-        if len(above) != 0 and above[0].name in additions:
+        if len(above) == 1 and above[0].name in additions and len(graph.successors(above[0])) == 1:
             found[node.name] = f"behind {above[0].path!r}"
     return found

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from dropcheck.branches import drops_units
 from dropcheck.encounter import shown
-from dropcheck.graph import WEIGHT_LAYERS, Graph, Node
+from dropcheck.graph import Graph, Node
 from dropcheck.ops import Activation, Dropout, Input, Output, Rearrange, Scale, Softmax, Weight
 from dropcheck.rule import Example, Finding, Rule, Severity, Subject
 
@@ -25,9 +25,7 @@ class Net(nn.Module):
         return {3}
 """
 _ON_LOGITS = ("x = self.fc2(F.relu(self.fc1(x)))", "self.dropout(x)")
-_HINTS = frozenset(
-    {"classifier", "cls", "fc", "final", "head", "linear", "logit", "logits", "out", "output", "prediction"}
-)
+_HINTS = frozenset({"classifier", "cls", "head", "logit", "logits", "output", "prediction", "predictor"})
 _PARTS = re.compile(r"encoder|embed|feature|backbone|extract|proj|block|layer|attention|feed_?forward|ffn|adapter|neck")
 
 
@@ -145,7 +143,7 @@ net = Mlp()
         ),
     )
 
-    few = 16  # outputs: few enough for classes or targets, too few for features
+    few = 20  # outputs: few enough for classes or targets, too few for features
     many = 1000  # outputs: ImageNet's classes, more than most feature vectors have
 
     def check(self, subject: Subject) -> Iterator[Finding]:
@@ -174,9 +172,10 @@ net = Mlp()
             node.shape and node.shape[-1] == last.out_channels for node in graph.of(Input)
         ):
             return False
-        if last.out_channels <= self.few or _HINTS & set(re.split(r"[^a-z]+", layer.path.lower())):
+        if _HINTS & set(re.split(r"[^a-z]+", layer.path.lower())):
             return True
-        return last.out_channels <= self.many and layer in graph.head()
+        few = last.out_channels <= self.few and last.out_channels not in subject.guessed
+        return few or (last.out_channels <= self.many and layer in graph.head())
 
 
 def _behind(graph: Graph, dropout: Node) -> list[Node] | None:
@@ -203,8 +202,6 @@ def _read(graph: Graph, dropout: Node) -> Node:
 
 
 def _is_part(subject: Subject, layer: Node) -> bool:
-    """Whether the names of model or layer speak of features or of a building block; a short MLP may be either."""
+    """Whether the names of model or layer speak of features or of a building block."""
     name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", subject.target.rpartition(":")[2]).lower()
-    if _PARTS.search(name) or re.search(r"encoder|embed|proj|attention|backbone", layer.path.lower()):
-        return True
-    return name == "mlp" and len(subject.graph.of(*WEIGHT_LAYERS)) < 3
+    return bool(_PARTS.search(name) or re.search(r"encoder|embed|proj|attention|backbone", layer.path.lower()))

@@ -11,6 +11,7 @@ from dataclasses import replace
 from dropcheck.graph import Graph, Node, Site
 from dropcheck.ops import (
     Activation,
+    Add,
     BatchNorm,
     Dropout,
     Granularity,
@@ -87,3 +88,25 @@ def mean_pool(window: int | None = 4) -> Pool:
 
 def global_pool(window: int | None = 49) -> Pool:
     return Pool(Reduce.MEAN, window, is_global=True)
+
+
+def preactivation(*dropouts: str, rate: float = 0.3, norm: Op | None = None) -> Graph:
+    """Two pre-activation blocks behind a stem and ahead of a norm, with some of these dropouts in the first:
+
+    stem ┬ dA → bn1 → relu1 → dB → conv1 → dC → bn2 → dD → relu2 → dE → conv2 → dF ┬ add → dG
+         └ dS ─────────────────────────────────────────────────────────────────────┘
+    """
+    ops = {"b": bn() if norm is None else norm, "r": relu(), "c": conv(), "d": dropout(rate)}
+    nodes = {"x": node(Input()), "stem": node(conv(), "x")}
+    last = "stem"
+    for suffix, wanted in (("", dropouts), ("_2", ())):
+        start = last
+        for name in ["dA", "bn1", "relu1", "dB", "conv1", "dC", "bn2", "dD", "relu2", "dE", "conv2", "dF"]:
+            if name in wanted or not name.startswith("d"):
+                nodes[name + suffix], last = node(ops[name[0]], last), name + suffix
+        if "dS" in wanted:
+            nodes["dS"], start = node(ops["d"], start), "dS"
+        nodes[f"add{suffix}"], last = node(Add(), start, last), f"add{suffix}"
+        if "dG" in wanted:
+            nodes["dG"], last = node(ops["d"], last), "dG"
+    return draw(**nodes, end=node(ops["b"], last), out=node(Output(), "end"))
