@@ -18,11 +18,11 @@ from .dc203_repeated_dropout import RepeatedDropout
 from .dc204_dropout_on_residual_stream import DropoutOnResidualStream
 from .dc301_dropout_after_global_pool import DropoutAfterGlobalPool
 from .dc302_dropout_on_logits import DropoutOnLogits
-from .dc601_uncorrected_init_with_dropout import UncorrectedInitWithDropout
 from .dc401_elementwise_dropout_on_feature_map import ElementwiseDropoutOnFeatureMap
 from .dc402_channel_dropout_shape import ChannelDropoutShape
 from .dc403_stochastic_depth_schedule import StochasticDepthSchedule
 from .dc404_alpha_dropout_without_selu import AlphaDropoutWithoutSelu
+from .dc601_uncorrected_init_with_dropout import UncorrectedInitWithDropout
 from .dc701_stale_batchnorm_statistics import StaleBatchNormStatistics
 
 BUILTIN: tuple[Rule, ...] = (
@@ -40,11 +40,11 @@ BUILTIN: tuple[Rule, ...] = (
     DropoutOnResidualStream(),
     DropoutAfterGlobalPool(),
     DropoutOnLogits(),
-    UncorrectedInitWithDropout(),
     ElementwiseDropoutOnFeatureMap(),
     ChannelDropoutShape(),
     StochasticDepthSchedule(),
     AlphaDropoutWithoutSelu(),
+    UncorrectedInitWithDropout(),
     StaleBatchNormStatistics(),
 )
 """Sorted by code."""
