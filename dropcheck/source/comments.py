@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import re
-import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -18,7 +16,12 @@ from dropcheck.source.usage import UsageError
 
 _WORDS = ("ignore", "ignore-file", "build")
 _MENTIONS = re.compile("dropcheck", re.IGNORECASE)
-_COMMENT = re.compile(r"(?<![\"'`])#[ \t]*(?P<name>dropcheck)[ \t]*(?P<colon>:?)[ \t]*(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
+_COMMENT = re.compile(
+    r"(?<![\"'`])#[ \t]*(?P<name>dropcheck)[ \t]*(?P<colon>:?)[ \t]*(?P<rest>.*)", re.IGNORECASE | re.DOTALL
+)
+_STRING_OR_COMMENT = re.compile(
+    r"""(?s)'{3}(?:\\.|.)*?'{3}|"{3}(?:\\.|.)*?"{3}|'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"|#[^\n]*"""
+)
 _DIRECTIVE = re.compile(r"(?P<word>[a-z]+(?:-[a-z]+)*)(?P<rest>.*)", re.DOTALL)
 _CODES = re.compile(r"(?:\[(?P<codes>[^\[\]]*)\])?\s*(?P<after>(?:--|#).*)?", re.DOTALL)
 _ALMOST = re.compile(r"ignor\w*(?:-file)?\s*(?:$|\[|--)|build\s+[\w.]+\(", re.IGNORECASE)  # where the colon is missing
@@ -74,7 +77,9 @@ def comments_of(text: str, path: str) -> Comments:
     """The comments in the text of a file that reports call ``path``. What a string holds is no comment."""
     if _MENTIONS.search(text) is None:
         return NONE
-    found = [directive for token, top in _comments(text) if (directive := _read(token, top, path)) is not None]
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    lines = text.split("\n")
+    found = [order for comment in found_comments(text) if (order := _read(comment, lines, path)) is not None]
     return Comments(
         tuple(one for one in found if isinstance(one, Ignore)),
         tuple(one for one in found if isinstance(one, Build)),
@@ -82,28 +87,29 @@ def comments_of(text: str, path: str) -> Comments:
     )
 
 
-def _comments(text: str) -> Iterator[tuple[tokenize.TokenInfo, bool]]:
-    """Each comment, and whether it stands at the top level of the file."""
-    depth = 0
-    try:
-        for token in tokenize.generate_tokens(io.StringIO(text, newline=None).readline):
-            depth += (token.type == tokenize.INDENT) - (token.type == tokenize.DEDENT)
-            if token.type == tokenize.COMMENT:
-                yield token, depth == 0 or token.start[1] == 0
-    except (tokenize.TokenError, SyntaxError):
-        return  # the file does not parse, which is reported elsewhere
+def found_comments(text: str) -> Iterator[tuple[int, int, str]]:
+    """Line, column from 1 and text of each comment of a file that parses, its line ends being plain newlines.
+
+    A tokenizer finds the same and takes seconds where this takes milliseconds.
+    """
+    line, start = 1, 0
+    for match in _STRING_OR_COMMENT.finditer(text):
+        if match[0].startswith("#"):
+            line += text.count("\n", start, match.start())
+            start = match.start()
+            yield line, start - text.rfind("\n", 0, start), match[0]
 
 
-def _read(token: tokenize.TokenInfo, top: bool, path: str) -> Ignore | Build | Malformed | None:
-    match = _COMMENT.search(token.string)
+def _read(comment: tuple[int, int, str], lines: list[str], path: str) -> Ignore | Build | Malformed | None:
+    line, column, text = comment
+    match = _COMMENT.search(text)
     if match is None or not (match["colon"] or _ALMOST.match(match["rest"])):
         return None
-    (line, column), end = token.start, token.end[1]
-    site = Site(path, line, column + 1 + match.start(), line, end + 1)
+    site = Site(path, line, column + match.start(), line, column + len(text.rstrip()))
     try:
         if match["name"] != "dropcheck" or not match["colon"]:
             raise UsageError(f"a comment for dropcheck begins with `# dropcheck:`; {_FORM}")
-        return _directive(match["rest"], top, site)
+        return _directive(match["rest"], not lines[line - 1][0].isspace(), site)
     except UsageError as error:
         message, _, help = str(error).partition("; ")
         return Malformed(site, message, help[:1].upper() + help[1:], builds=match["rest"].startswith("build"))
