@@ -13,9 +13,9 @@ import libcst as cst
 
 from dropcheck.graph import Site
 from dropcheck.syntax.places import Place
+from dropcheck.syntax.scope import Assignment, Kind, Parameter, Scope, Statement, Use
 from dropcheck.syntax.tree import (
     Argument,
-    Assignment,
     Attribute,
     Binary,
     Block,
@@ -25,18 +25,13 @@ from dropcheck.syntax.tree import (
     Expr,
     Guard,
     Guards,
-    Kind,
     Lambda,
     Literal,
     Logic,
     Name,
     Other,
-    Parameter,
-    Scope,
-    Statement,
     Subscript,
     Unary,
-    Use,
 )
 
 

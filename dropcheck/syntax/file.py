@@ -12,10 +12,11 @@ from dropcheck.syntax.layers import Layers
 from dropcheck.syntax.names import Meaning, Names
 from dropcheck.syntax.parsing import parse
 from dropcheck.syntax.running import Running
-from dropcheck.syntax.tree import Call, Kind, Scope
+from dropcheck.syntax.scope import Kind, Scope
+from dropcheck.syntax.tree import Call
 
 if TYPE_CHECKING:
-    from dropcheck.syntax.reader import Read
+    from dropcheck.syntax.scope import Read
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from enum import Enum
 from typing import Any
 
 from dropcheck.syntax.names import Names
+from dropcheck.syntax.scope import Assignment, Kind, Scope
 from dropcheck.syntax.tree import (
-    Assignment,
     Attribute,
     Binary,
     Call,
@@ -17,12 +17,10 @@ from dropcheck.syntax.tree import (
     Expr,
     Guard,
     Guards,
-    Kind,
     Literal,
     Logic,
     Name,
     Other,
-    Scope,
     Subscript,
     Unary,
     walk,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from dropcheck.syntax.names import Meaning, Names, canonical
+from dropcheck.syntax.scope import Kind, Scope
 from dropcheck.syntax.torch_names import BATCH_NORMS, is_dropout_layer
-from dropcheck.syntax.tree import Call, Expr, Kind, Scope, walk
+from dropcheck.syntax.tree import Call, Expr, walk
 
 _NO_MODULES = ("object", "abc.ABC", "ABC", "typing.", "enum.", "Exception", "torch.autograd.", "torch.utils.data.")
 _KNOWN_MODULES = ("torch.nn.", "torch.jit.ScriptModule")

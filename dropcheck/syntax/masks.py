@@ -9,21 +9,8 @@ from typing import TYPE_CHECKING
 
 from dropcheck.graph import Site
 from dropcheck.syntax.gates import Gate
-from dropcheck.syntax.tree import (
-    Assignment,
-    Attribute,
-    Binary,
-    Call,
-    Choice,
-    Expr,
-    Literal,
-    Name,
-    Scope,
-    Statement,
-    Subscript,
-    Unary,
-    walk,
-)
+from dropcheck.syntax.scope import Assignment, Scope, Statement
+from dropcheck.syntax.tree import Attribute, Binary, Call, Choice, Expr, Literal, Name, Subscript, Unary, walk
 
 if TYPE_CHECKING:
     from dropcheck.syntax.file import SourceFile

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from dropcheck.syntax.reader import Read
-from dropcheck.syntax.tree import Assignment, Attribute, Call, Choice, Expr, Kind, Lambda, Name, Scope
+from dropcheck.syntax.scope import Assignment, Kind, Read, Scope
+from dropcheck.syntax.tree import Attribute, Call, Choice, Expr, Lambda, Name
 
 _CUSTOMARY = {"F": "torch.nn.functional", "nn": "torch.nn", "torch": "torch"}
 _DEEP = 12  # aliases of aliases

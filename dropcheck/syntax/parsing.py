@@ -9,7 +9,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dropcheck.syntax.reader import Read
+    from dropcheck.syntax.scope import Read
 
 _STACK = 512 << 20  # address space, not memory: libcst needs some 50 KB for each of the 3000 levels that Python accepts
 _DEPTH = 100_000

@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import libcst as cst
 
 from dropcheck.graph import Site
 from dropcheck.syntax.expressions import Expressions
 from dropcheck.syntax.places import places
-from dropcheck.syntax.tree import Binary, Block, Expr, Guard, Kind, Name, Other, Scope, Statement, Use
-
-
-@dataclass(eq=False, slots=True)
-class Read:
-    """All scopes of a file, the module's first; who reads each name, attribute and what strings there are."""
-
-    scopes: tuple[Scope, ...]
-    names: dict[str, list[Use]] = field(default_factory=dict)
-    attributes: dict[str, list[Use]] = field(default_factory=dict)
-    strings: set[str] = field(default_factory=set)
+from dropcheck.syntax.scope import Kind, Read, Scope, Statement
+from dropcheck.syntax.tree import Binary, Block, Expr, Guard, Name, Other
 
 
 def read(tree: cst.Module, path: str) -> Read:

@@ -8,8 +8,8 @@ from functools import cached_property
 from dropcheck.syntax.gates import CONSTRUCTORS, Gate, Gates, conjunction
 from dropcheck.syntax.layers import Layers
 from dropcheck.syntax.names import Names
-from dropcheck.syntax.reader import Read
-from dropcheck.syntax.tree import Attribute, Call, Expr, Guards, Kind, Lambda, Name, Scope, Use
+from dropcheck.syntax.scope import Kind, Read, Scope, Use
+from dropcheck.syntax.tree import Attribute, Call, Expr, Guards, Lambda, Name
 
 _ENTRY = re.compile(r"forward|__call__$|__getattr__$|(encode|decode|predict|generate|infer|sample|embed|extract)")
 _TRAINING_ONLY = re.compile(

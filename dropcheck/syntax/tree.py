@@ -1,17 +1,19 @@
-"""What the text of a file says: its scopes, and in each what is assigned, called, returned, and under which conditions.
+"""What the text of a file says: expressions, each standing at one place and compared by identity.
 
-Small classes of our own, so that rules need no parser: ``reader`` makes them from libcst's tree. Expressions are
-compared by identity, each stands at one place.
+Small classes of our own, so that rules need no parser: ``reader`` makes them from libcst's tree.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from typing import Literal as OneOf
 
 from dropcheck.graph import Site
+
+if TYPE_CHECKING:
+    from dropcheck.syntax.scope import Scope
 
 
 @dataclass(eq=False, slots=True)
@@ -200,102 +202,6 @@ class Other(Expr):
     @property
     def parts(self) -> tuple[Expr, ...]:
         return self.children
-
-
-class Kind(StrEnum):
-    MODULE = "module"
-    CLASS = "class"
-    FUNCTION = "function"
-    LAMBDA = "lambda"
-
-
-@dataclass(eq=False, slots=True)
-class Parameter:
-    name: str
-    default: Expr | None = None
-
-
-@dataclass(eq=False, slots=True)
-class Assignment:
-    """One binding. ``value`` is None where it is no expression of its own (``with … as``, unpacking).
-
-    That of a loop variable is an :class:`Other` around what is looped over.
-    """
-
-    target: Expr
-    value: Expr | None
-    scope: Scope
-    guards: Guards
-    order: int
-
-
-@dataclass(eq=False, slots=True)
-class Statement:
-    """The expression of a statement; ``kept``: whether its value goes anywhere."""
-
-    value: Expr
-    guards: Guards
-    kept: bool
-
-
-@dataclass(eq=False, slots=True)
-class Use:
-    """A place where a name or attribute is read."""
-
-    expr: Expr
-    scope: Scope
-    guards: Guards
-
-
-@dataclass(eq=False, slots=True)
-class Scope:
-    """A module, class, function or lambda. ``guards`` are those of its definition; the lists are in source order."""
-
-    kind: Kind
-    name: str
-    parent: Scope | None
-    site: Site
-    guards: Guards = ()
-    parameters: tuple[Parameter, ...] = ()
-    decorators: tuple[Expr, ...] = ()
-    bases: tuple[Expr, ...] = ()
-    imports: dict[str, list[str]] = field(default_factory=dict)
-    stars: list[str] = field(default_factory=list)
-    scopes: list[Scope] = field(default_factory=list)
-    assignments: list[Assignment] = field(default_factory=list)
-    returns: list[Statement] = field(default_factory=list)
-    statements: list[Statement] = field(default_factory=list)
-    calls: list[Call] = field(default_factory=list)
-    by_name: dict[str, list[Assignment]] = field(default_factory=dict)
-
-    @property
-    def qualname(self) -> str:
-        """``Net.forward``; empty for the module."""
-        names = [scope.name for scope in (self, *self.parents) if scope.kind is not Kind.MODULE]
-        return ".".join(reversed(names))
-
-    @property
-    def parents(self) -> Iterator[Scope]:
-        """The scopes around it, from the inside out."""
-        scope = self.parent
-        while scope is not None:
-            yield scope
-            scope = scope.parent
-
-    @property
-    def owner(self) -> Scope | None:
-        """The class it is written in, directly or inside one of its methods."""
-        return next((scope for scope in (self, *self.parents) if scope.kind is Kind.CLASS), None)
-
-    @property
-    def method(self) -> Scope | None:
-        """The method of :attr:`owner` it is or stands in."""
-        inside = (self, *self.parents)
-        return next((one for one in inside if one.parent is not None and one.parent is self.owner), None)
-
-    def defined(self, name: str) -> list[Scope]:
-        """The functions and classes of that name which are written directly in it."""
-        return [scope for scope in self.scopes if scope.name == name]
 
 
 def walk(*roots: Expr) -> Iterator[Expr]:
