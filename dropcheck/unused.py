@@ -101,17 +101,22 @@ def _problem(ignore: Ignore, used: frozenset[str], run: Run, layout: _Layout) ->
     idle_codes = [code for code in ignore.codes if code not in used and _ran(code, ignore, run, layout)]
     if unknown:
         named = " and ".join(map(repr, unknown))
-        also = f"; {_names(idle_codes)} suppresses nothing" if idle_codes else ""
+        also = f"; {_names(idle_codes)} {_suppress(idle_codes)} nothing" if idle_codes else ""
         return f"`{ignore.text}` names {named}, and no rule has that code{also}", _nearest(unknown, run.known)
     if not idle_codes:
         return None
     if len(idle_codes) == len(ignore.codes):
         return f"`{ignore.text}` suppresses nothing", "Remove the comment."
-    return f"{_names(idle_codes)} in `{ignore.text}` suppresses nothing", f"Remove {_names(idle_codes)} from it."
+    problem = f"{_names(idle_codes)} in `{ignore.text}` {_suppress(idle_codes)} nothing"
+    return problem, f"Remove {_names(idle_codes)} from it."
 
 
 def _names(codes: list[str]) -> str:
     return " and ".join(codes)
+
+
+def _suppress(codes: list[str]) -> str:
+    return "suppresses" if len(codes) == 1 else "suppress"
 
 
 def _nearest(unknown: list[str], known: Iterable[str]) -> str:

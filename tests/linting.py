@@ -42,20 +42,24 @@ def net(called: str = "", built: str = "") -> str:
 
 @contextmanager
 def one_worker(directory: Path) -> Iterator[Lint]:
-    """``lint({"a.py": text}, settings)`` writes files in an empty folder and lints it, or what ``only`` names there.
+    """``lint({"a.py": text}, settings)`` writes files in a new ``folder`` and lints it, or what ``only`` names there.
 
-    The working directory is ``directory``; paths in the report are relative to the folder's.
+    The working directory is ``directory``.
     """
     number = 0
     here = os.getcwd()
     os.chdir(directory)
 
     def lint(
-        files: dict[str, str | bytes], settings: Settings | None = None, only: str = "", **options: bool
+        files: dict[str, str | bytes],
+        settings: Settings | None = None,
+        only: str = "",
+        folder: Path | None = None,
+        **options: bool,
     ) -> Report:
         nonlocal number
         number += 1
-        folder = Path(f"case{number}")
+        folder = folder or Path(f"case{number}")
         for name, text in files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())

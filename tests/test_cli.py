@@ -16,7 +16,7 @@ import pytest
 from dropcheck import __version__
 from dropcheck.cli import main
 from dropcheck.result import AnalysisError, ErrorKind, ModelReport, Report, Status
-from dropcheck.rule import Finding, Severity
+from dropcheck.rule import Finding, Rule, Severity
 from dropcheck.rules import BUILTIN
 
 HARMFUL = """\
@@ -87,6 +87,10 @@ def written(**files: str) -> None:
         (["lint", "--config", "wrong.toml"], "wrong.toml: unknown key 'selct'; did you mean 'select'?"),
         (["lint", "plain.py", "--select", "DC30,DC999"], "no rule's code starts with 'DC999'"),
         (["lint", "plain.py", "--ignore", "dc101"], "starts with 'dc101'; did you mean 'DC101'?"),
+        (["lint", "plain.py", "--baseline", "absent.json"], "the baseline absent.json cannot be read: No such file"),
+        (["lint", "--baseline", "a", "--write-baseline", "b"], "--baseline reads what --write-baseline writes"),
+        (["lint", "--write-baseline", "none/b.json"], "'--write-baseline': there is no directory none"),
+        (["lint", "--static", "--input", "2x3", "plain.py"], "nothing is built with --static"),
         (["explain", "DC911"], "there is no rule 'DC911'; did you mean 'DC"),
         (["rules", "--format", "yaml"], "'yaml'; choose from text, json"),
     ],
@@ -164,10 +168,11 @@ def test_rules_are_listed_as_text_and_as_json(dropcheck: Dropcheck) -> None:
 
 
 @pytest.mark.parametrize("rule", BUILTIN, ids=lambda rule: rule.code)
-def test_every_rule_is_explained(dropcheck: Dropcheck, rule: object) -> None:
-    info = rule.info()  # type: ignore[attr-defined]
+def test_every_rule_is_explained(dropcheck: Dropcheck, rule: Rule) -> None:
+    info = rule.info()
     answer = dropcheck("explain", info.code.lower())
-    assert answer == Answer(0, f"# {info.code} {info.name}\n\n{info.documentation}\n", "")
+    off = "" if rule.on_by_default else f"Off by default: `--select {info.code}` turns it on.\n\n"
+    assert answer == Answer(0, f"# {info.code} {info.name}\n\n{off}{info.documentation}\n", "")
     coloured = dropcheck("explain", info.code, "--color", "always")
     assert "\x1b[" in coloured.out
     assert "Why is this bad" in coloured.out
@@ -341,6 +346,28 @@ def test_every_bad_file_is_named_and_the_others_are_still_reported(dropcheck: Dr
     assert [(found["code"], found["occurrences"]) for found in report["findings"]] == [("DC101", 2), ("DC110", 2)]
     assert [model["arguments"] for model in report["models"] if model["status"] == "analysed"] == ["", "width=4"]
     assert report["summary"]["files"] == 6
+
+
+def test_a_baseline_holds_from_every_directory_and_says_what_is_gone(
+    dropcheck: Dropcheck, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(good=HARMFUL)
+    Path("sub").mkdir()
+    kept = dropcheck("lint", "--write-baseline", "known.json")
+    assert (kept.code, kept.err) == (0, "dropcheck: 2 findings kept as known in known.json\n")
+    assert kept.out.startswith("No findings in 1 model of 1 file, 2 in the baseline (")
+    monkeypatch.chdir("sub")
+    below = dropcheck("lint", "..", "--baseline", "../known.json", "--format", "json")
+    assert (below.code, below.err) == (0, "")
+    assert json.loads(below.out)["summary"]["suppressed"] == 2
+    Path("../good.py").write_text(
+        HARMFUL.replace("self.norm(self.drop(x))", "self.drop(self.norm(x))"), encoding="utf-8"
+    )
+    mended = dropcheck("lint", "..", "--baseline", "../known.json")
+    assert mended.complaints == [
+        "dropcheck: 2 known findings of ../known.json no longer found: DC101 drop in good.py, DC110 drop in good.py; "
+        "--write-baseline ../known.json takes them out"
+    ]
 
 
 def test_an_input_that_does_not_fit_is_a_gap_and_its_traceback_is_for_verbose(dropcheck: Dropcheck) -> None:

@@ -113,7 +113,7 @@ def test_example(lint: Lint, example: Example) -> None:
         ("ignore[DC102, DC103]", "`ignore[DC102, DC103]` suppresses nothing", "Remove the comment."),
         (
             "ignore[DC101, DC110, DC1]",
-            "`ignore[DC101, DC110, DC1]` names 'DC1', and no rule has that code; DC101 and DC110 suppresses nothing",
+            "`ignore[DC101, DC110, DC1]` names 'DC1', and no rule has that code; DC101 and DC110 suppress nothing",
             "DC1: write whole codes, DC101, DC102, DC103, DC104, DC105, DC110 …",
         ),
         (
