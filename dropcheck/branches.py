@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import takewhile
+from operator import itemgetter
 
 from dropcheck.graph import WEIGHT_LAYERS, Graph, Node
-from dropcheck.ops import Add, Dropout, Granularity, Input, Rearrange, Resample, Weight
+from dropcheck.ops import Add, Dropout, Granularity, Rearrange, Resample, Weight
 
 LONGEST = 6
 """Weight layers in a row that are still a block's branch (an inverted bottleneck has 3, attention 4) and no network."""
@@ -36,27 +36,28 @@ class Branch:
     @property
     def dropouts(self) -> tuple[Node, ...]:
         """Those on the spine that drop single units or channels."""
-        return tuple(node for node in self.spine if drops_units(node))
+        return tuple(node for node in self.spine if isinstance(node.op, Dropout) and drops_units(node))
+
+    @property
+    def layers(self) -> tuple[Node, ...]:
+        """The weight layers on the spine."""
+        return tuple(node for node in self.spine if isinstance(node.op, WEIGHT_LAYERS))
 
     @property
     def last_layer(self) -> Node | None:
         """The last weight layer of the spine; None if that is no layer with one input (attention, a matrix product)."""
-        layers = [node for node in self.spine if isinstance(node.op, WEIGHT_LAYERS)]
-        return layers[-1] if layers and isinstance(layers[-1].op, Weight) else None
-
-    def ahead_of(self, node: Node) -> tuple[Node, ...]:
-        """The spine before ``node``."""
-        return tuple(takewhile(lambda other: other is not node, self.spine))
-
-    def behind(self, node: Node) -> tuple[Node, ...]:
-        """The spine after ``node``."""
-        return self.spine[len(self.ahead_of(node)) + 1 :]
+        layer = next((node for node in reversed(self.spine) if isinstance(node.op, WEIGHT_LAYERS)), None)
+        return layer if layer is not None and isinstance(layer.op, Weight) else None
 
 
 @lru_cache(maxsize=1)
 def branches(graph: Graph) -> tuple[Branch, ...]:
-    """The residual branches of a model's blocks, in execution order of their additions."""
-    forks: Forks = graph.flow.forks(node.name for node in graph.of(Input))
+    """The residual branches of a model's blocks, in execution order of their additions.
+
+    Of the terms of a sum the one with the fewest weight layers is the shortcut: the identity, or one layer beside
+    several. Two terms alike are parallel paths, and what is longer than LONGEST is no block.
+    """
+    forks = graph.forks
     found: list[Branch] = []
     sums: set[str] = set()
     for add in graph.of(Add):
@@ -64,10 +65,13 @@ def branches(graph: Graph) -> tuple[Branch, ...]:
         if len(ways) < 2:
             continue
         sums.add(add.name)
-        shortcut, *others = sorted(ways, key=lambda way: (_weight_layers(way), len(way)))
-        blocks = (way for way in others if _is_block(way, shortcut))
-        spines = (way for way in blocks if not any(node.name in sums or _enlarges(node) for node in way))
-        found.extend(Branch(add, spine, shortcut) for spine in spines)
+        (beside, _, shortcut), *others = sorted(
+            ((_weight_layers(way), len(way), way) for way in ways), key=itemgetter(0, 1)
+        )
+        for inside, _, spine in others:
+            is_block = 1 <= inside <= LONGEST and (beside == 0 or beside == 1 < inside)
+            if is_block and not any(node.name in sums or _enlarges(node) for node in spine):
+                found.append(Branch(add, spine, shortcut))
     return tuple(found)
 
 
@@ -86,7 +90,7 @@ def moved(graph: Graph, places: Mapping[str, str]) -> Graph:
         for dropout in arrivals.get(node.name, ()):
             nodes.append(replace(dropout, inputs=inputs[:1]))
             inputs = (dropout.name, *inputs[1:])
-        nodes.append(replace(node, inputs=inputs))
+        nodes.append(node if inputs == node.inputs else replace(node, inputs=inputs))
     return Graph(tuple(nodes))
 
 
@@ -111,12 +115,6 @@ def _ways(graph: Graph, forks: Forks, add: Node) -> Iterator[tuple[Node, ...]]:
             name = forks.get(name)
         if name is not None:
             yield tuple(reversed(way))
-
-
-def _is_block(spine: tuple[Node, ...], shortcut: tuple[Node, ...]) -> bool:
-    """Whether two terms of a sum are a branch and its shortcut: the identity, or one layer beside several."""
-    inside, beside = _weight_layers(spine), _weight_layers(shortcut)
-    return 1 <= inside <= LONGEST and (beside == 0 or beside == 1 < inside)
 
 
 def _enlarges(node: Node) -> bool:

@@ -80,11 +80,11 @@ def meetings(subject: Subject) -> Meetings:
     of: dict[Way, dict[str, Met]] = {way: {} for way in Way}
     alone: dict[str, float] = {}
     distant: dict[str, int] = {}
-    way_of = subject.graph.noise.way
     for name, shift in subject.shifts.norms.items():
+        sources = shift.sources if shift.delta is not None else ()
+        ways = subject.graph.noise.ways([source.dropout for source in sources], name)
         worst = 0.0
-        for source in shift.sources if shift.delta is not None else ():
-            way = way_of(source.dropout, name)
+        for source, way in zip(sources, ways, strict=True):
             if way is None:
                 distant[name] = distant.get(name, 0) + 1
                 continue

@@ -167,8 +167,8 @@ class Graph:
         return self.flow.forks(node.name for node in self.of(Input))
 
     def _nodes(self, names: Iterable[str], *kinds: type[Op]) -> tuple[Node, ...]:
-        nodes = (self._by_name[name] for name in names)
-        return tuple(node for node in nodes if not kinds or isinstance(node.op, kinds))
+        nodes = tuple(map(self._by_name.__getitem__, names))
+        return tuple(node for node in nodes if isinstance(node.op, kinds)) if kinds else nodes
 
     @cached_property
     def _before_batch_norms(self) -> set[str]:

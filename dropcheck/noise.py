@@ -66,10 +66,18 @@ class Noise:
 
     def way(self, dropout: str, norm: str) -> Way | None:
         """How the noise of this dropout gets to the norm at best; None if it does not."""
-        bit, (direct, around_pools, arriving) = self._bits.get(dropout, 0), self._arrivals[norm]
-        if not arriving & bit:
-            return None
-        return Way.DIRECT if direct & bit else Way.WEIGHTED if around_pools & bit else Way.POOLED
+        return self.ways([dropout], norm)[0]
+
+    def ways(self, dropouts: Iterable[str], norm: str) -> list[Way | None]:
+        """:meth:`way` of each of these dropouts."""
+        direct, around_pools, arriving = self._arrivals[norm]
+        bits = [self._bits.get(dropout, 0) for dropout in dropouts]
+        return [
+            (Way.DIRECT if direct & bit else Way.WEIGHTED if around_pools & bit else Way.POOLED)
+            if arriving & bit
+            else None
+            for bit in bits
+        ]
 
     def dropouts_at(self, name: str) -> Iterator[Node]:
         """The dropout layers whose noise arrives at this node, in execution order."""

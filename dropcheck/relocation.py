@@ -6,15 +6,15 @@ layer.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
 from dropcheck.branches import Branch, branches, moved
-from dropcheck.encounter import Encounter, encounters
-from dropcheck.graph import Graph, Node
+from dropcheck.encounter import Encounter, encounters, line_of
+from dropcheck.graph import Graph, Node, Site
 from dropcheck.rule import Subject, ratio
-from dropcheck.shift import Evidence, Shifts, predict
+from dropcheck.shift import Evidence, predict
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,30 +23,21 @@ class Lone:
 
     Attributes:
         layer: the branch's last weight layer, ahead of which the dropout belongs.
+        previous: the last weight layer of the branch ahead of the dropout, if there is one.
         norm: the last batch norm ahead of that layer that remembers; None if the branch has none there.
+        next_norm: the first batch norm of the branch behind the dropout that remembers.
+        is_behind: whether it stands behind the last weight layer.
+        in_place: whether it stands ahead of that layer with no batch norm between.
     """
 
     branch: Branch
     dropout: Node
     layer: Node
+    previous: Node | None
     norm: Node | None
-
-    @property
-    def is_behind(self) -> bool:
-        """Whether it stands behind the last weight layer."""
-        return self.dropout in self.branch.behind(self.layer)
-
-    @property
-    def next_norm(self) -> Node | None:
-        """The first batch norm of the branch behind the dropout that remembers."""
-        return next((node for node in self.branch.behind(self.dropout) if node.remembers), None)
-
-    @property
-    def in_place(self) -> bool:
-        """Whether it stands ahead of the last weight layer with no batch norm between."""
-        return not self.is_behind and not any(
-            node.remembers for node in self.branch.behind(self.dropout) if node in self.branch.ahead_of(self.layer)
-        )
+    next_norm: Node | None
+    is_behind: bool
+    in_place: bool
 
     @property
     def place(self) -> str:
@@ -61,72 +52,99 @@ class Move:
 
     Attributes:
         met: the worst norm its noise meets where it stands.
-        here: the worst Δ it causes where it stands, as the code alone has it.
-        there: the same in the place of the guideline.
+        gain: ``between 'bn2' and its last weight layer 'conv2' it would be 0.97``: Δ at the first norm that sees the
+            noise if the dropout is moved. Computed for the worst dropout of a source line; of the others, the place.
+        better: whether the worst dropout of its line is better off there, by as much as messages show.
     """
 
     lone: Lone
     met: Encounter
-    here: float
-    there: float
-
-    @property
-    def better(self) -> bool:
-        """Whether Δ would be closer to 1 in the guideline's place, by as much as messages show."""
-        return round(ratio(self.there), 2) < round(ratio(self.here), 2)
-
-    @property
-    def gain(self) -> str:
-        """``between 'bn2' and its last weight layer 'conv2' it would be 0.97``: Δ if the dropout were moved."""
-        if self.met.evidence is Evidence.PRIOR:
-            return f"{self.lone.place} it would be {self.there:.2f}"
-        return f"{self.lone.place} it would go, by the code alone, from {self.here:.2f} to {self.there:.2f}"
-
-
-def lone_dropouts(graph: Graph) -> Iterator[Lone]:
-    """The dropouts of single units or channels that have a residual branch for themselves."""
-    for branch in branches(graph):
-        layer, dropouts = branch.last_layer, branch.dropouts
-        if layer is not None and len(dropouts) == 1:
-            norms = [node for node in branch.ahead_of(layer) if node.remembers]
-            yield Lone(branch, dropouts[0], layer, norms[-1] if norms else None)
-
-
-def moves(subject: Subject) -> Iterator[Move]:
-    """The lone dropouts that are out of place and shift a batch norm by as much as messages show."""
-    misplaced = [lone for lone in lone_dropouts(subject.graph) if not lone.in_place]
-    met = met_by_dropout(subject) if misplaced else {}
-    harmful = [lone for lone in misplaced if lone.dropout.name in met and shows(met[lone.dropout.name].delta)]
-    if not harmful:
-        return
-    here = worst(subject.shifts if subject.shifts.evidence is Evidence.PRIOR else predict(subject.graph))
-    there = _worst_in_place(subject.graph)
-    for lone in harmful:
-        name = lone.dropout.name
-        yield Move(lone, met[name], here.get(name, 1.0), there.get(name, 1.0))
-
-
-def met_by_dropout(subject: Subject) -> dict[str, Encounter]:
-    """The worst norm that each dropout of units or channels meets, by the dropout's name."""
-    return {met.dropout.name: met for met in encounters(subject, lambda passage: True)}
-
-
-def worst(shifts: Shifts) -> dict[str, float]:
-    """The Δ farthest from 1 that each dropout causes on its own, by its name."""
-    deltas: dict[str, float] = {}
-    for norm in shifts.norms.values():
-        for source in norm.sources:
-            deltas[source.dropout] = max(deltas.get(source.dropout, 1.0), source.delta, key=ratio)
-    return deltas
+    gain: str
+    better: bool
 
 
 @lru_cache(maxsize=1)
-def _worst_in_place(graph: Graph) -> dict[str, float]:
-    """The worst Δ of each lone dropout if all of them stood ahead of their branch's last weight layer."""
-    places = {lone.dropout.name: lone.layer.name for lone in lone_dropouts(graph) if not lone.in_place}
-    return worst(predict(moved(graph, places)))
+def lone_dropouts(graph: Graph) -> tuple[Lone, ...]:
+    """The dropouts of single units or channels that have a residual branch for themselves."""
+    found = (_lone(branch) for branch in branches(graph))
+    return tuple(lone for lone in found if lone is not None)
+
+
+@lru_cache(maxsize=1)
+def moves(subject: Subject) -> tuple[Move, ...]:
+    """The lone dropouts that are out of place and shift a batch norm by as much as messages show."""
+    return tuple(_moves(subject))
+
+
+def _moves(subject: Subject) -> Iterator[Move]:
+    misplaced = [lone for lone in lone_dropouts(subject.graph) if not lone.in_place]
+    met = met_by_dropout(subject) if misplaced else {}
+    lines: dict[Site | str, list[tuple[Lone, Encounter]]] = {}
+    for lone in misplaced:
+        here = met.get(lone.dropout.name)
+        if here is not None and shows(here.delta):
+            lines.setdefault(line_of(lone.dropout), []).append((lone, here))
+    worst = [max(line, key=lambda one: ratio(one[1].delta)) for line in lines.values()]
+    there = _in_place(subject.graph, [lone for lone, _ in worst])
+    for (representative, hardest), line in zip(worst, lines.values(), strict=True):
+        name = representative.dropout.name
+        at = hardest.delta if hardest.evidence is Evidence.PRIOR else _by_code(subject.graph, hardest)
+        better = round(ratio(there[name]), 2) < round(ratio(at), 2)
+        by_code = "" if hardest.evidence is Evidence.PRIOR else f"go, by the code alone, from {at:.2f} to "
+        for lone, here in line:
+            would = f"it would {by_code or 'be '}{there[name]:.2f}"
+            gain = f"{lone.place} {would}" if lone is representative else f"it belongs {lone.place}"
+            yield Move(lone, here, gain, better)
+
+
+@lru_cache(maxsize=1)
+def met_by_dropout(subject: Subject) -> Mapping[str, Encounter]:
+    """The worst norm that each dropout of units or channels meets, by the dropout's name."""
+    return {met.dropout.name: met for met in encounters(subject, lambda passage: True)}
 
 
 def shows(delta: float) -> bool:
     """Whether Δ differs from 1 by as much as messages show."""
     return round(ratio(delta), 2) > 1.0
+
+
+def _lone(branch: Branch) -> Lone | None:
+    layer, dropouts = branch.last_layer, branch.dropouts
+    if layer is None or len(dropouts) != 1:
+        return None
+    place = {node.name: place for place, node in enumerate(branch.spine)}
+    start, end = place[dropouts[0].name], place[layer.name]
+    norms = [node for node in branch.spine if node.remembers]
+    previous = next((node for node in reversed(branch.layers) if place[node.name] < start), None)
+    norm = next((node for node in reversed(norms) if place[node.name] < end), None)
+    next_norm = next((node for node in norms if place[node.name] > start), None)
+    in_place = start < end and (norm is None or place[norm.name] < start)
+    return Lone(branch, dropouts[0], layer, previous, norm, next_norm, is_behind=start > end, in_place=in_place)
+
+
+def _in_place(graph: Graph, lones: list[Lone]) -> Mapping[str, float]:
+    """Δ at the first norm that sees the noise of these dropouts if they stand where they belong, by their names."""
+    if not lones:
+        return {}
+    after = moved(graph, {lone.dropout.name: lone.layer.name for lone in lones})
+    first = {lone.dropout.name: after.first_norm(after[lone.dropout.name]) for lone in lones}
+    return {name: 1.0 if norm is None else delta for name, norm, delta in _alone(after, first)}
+
+
+def _by_code(graph: Graph, met: Encounter) -> float:
+    """Δ where the dropout does its worst, as the code alone has it."""
+    ((_, _, delta),) = _alone(graph, {met.dropout.name: met.norm})
+    return delta
+
+
+def _alone(graph: Graph, norms: Mapping[str, Node | None]) -> Iterator[tuple[str, Node | None, float]]:
+    """Each dropout of ``norms``, by name, with its norm and the Δ it causes there on its own.
+
+    No more of the graph is predicted than leads to the last of these norms.
+    """
+    needed = {norm.name for norm in norms.values() if norm is not None}
+    last = max((place for place, node in enumerate(graph) if node.name in needed), default=-1)
+    shifts = predict(Graph(graph.nodes[: last + 1])).norms
+    for name, norm in norms.items():
+        sources = () if norm is None else shifts[norm.name].sources
+        yield name, norm, next((source.delta for source in sources if source.dropout == name), 1.0)

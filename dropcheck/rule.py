@@ -13,7 +13,7 @@ from math import inf
 from typing import TYPE_CHECKING, ClassVar
 
 from dropcheck.graph import Graph, Node, Site
-from dropcheck.shift import Evidence, LayerStatistics, Shifts, shift_ratio
+from dropcheck.shift import Evidence, LayerStatistics, Shifts
 
 if TYPE_CHECKING:
     from dropcheck.syntax import SourceFile
@@ -51,7 +51,7 @@ class Thresholds:
 
 def ratio(delta: float) -> float:
     """The shift ratio, infinite where evaluation or training has no variance at all."""
-    return shift_ratio(delta) if delta > 0.0 else inf
+    return max(delta, 1.0 / delta) if delta > 0.0 else inf
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 from dropcheck.encounter import encounters
 from dropcheck.graph import WEIGHT_LAYERS, Node, Way
@@ -124,12 +125,17 @@ def _width(subject: Subject, layer: Node) -> str:
     """
     fan_in = layer.op.fan_in if isinstance(layer.op, Weight | Recurrent | Attention) else None
     if subject.shifts.evidence is Evidence.PRIOR:
-        cos2_theta = typical_cos2_theta(fan_in, layer.op.positions if isinstance(layer.op, Weight) else 1)
-        return _product(FAN_IN, cos2_theta, " (assumed)") if fan_in is None else _product(fan_in, cos2_theta)
+        return _typical_product(fan_in, layer.op.positions if isinstance(layer.op, Weight) else 1)
     known = subject.layers.get(layer.path)
     if known is not None and known.cos2_theta is not None:
         return _product(known.fan_in, known.cos2_theta)
     return "d unknown" if fan_in is None else f"d = {fan_in}"
+
+
+@lru_cache(maxsize=256)
+def _typical_product(fan_in: int | None, positions: int) -> str:
+    cos2_theta = typical_cos2_theta(fan_in, positions)
+    return _product(FAN_IN, cos2_theta, " (assumed)") if fan_in is None else _product(fan_in, cos2_theta)
 
 
 def _product(fan_in: int, cos2_theta: float, remark: str = "") -> str:

@@ -35,8 +35,8 @@ class Net(nn.Module):
         return self.conv2(x).mean((2, 3))
 """
 
-# What keeps a feature map one.
-_ELEMENTWISE = (Activation, Dropout, Scale, Add, Multiply, Concat, LocalNorm)
+_MAKING = frozenset({BatchNorm, Pool, Resample})
+_ELEMENTWISE = frozenset({Activation, Dropout, Scale, Add, Multiply, Concat, LocalNorm})
 
 
 class ElementwiseDropoutOnFeatureMap(Rule):
@@ -124,12 +124,12 @@ class Net(nn.Module):
     def check(self, subject: Subject) -> Iterator[Finding]:
         graph = subject.graph
         found = [node for node in graph.of(Dropout) if _drops_single_values_of_many(node)]
-        maps = _feature_maps(graph) if found else frozenset()
+        maps = _feature_maps(graph) if found else set()
         for node in found:
             readers = graph.successors(node)
             if any(isinstance(reader.op, Pool) and reader.op.is_global for reader in readers):
                 continue
-            if maps.intersection(node.inputs) or any(_is_convolution(reader) for reader in readers):
+            if node.inputs[0] in maps or any(_is_convolution(reader) for reader in readers):
                 size = "×".join(map(str, (node.shape or ())[1:]))
                 message = (
                     f"{_named(node)} drops single values of a {size} feature map, whose neighbours carry much the same"
@@ -150,12 +150,15 @@ def _is_convolution(node: Node) -> bool:
     return isinstance(node.op, Weight) and "conv" in node.op.kind.lower()
 
 
-def _feature_maps(graph: Graph) -> frozenset[str]:
+def _feature_maps(graph: Graph) -> set[str]:
     """The nodes whose results are known to be channels of positions: made by a layer that needs them to be."""
     maps: set[str] = set()
     for node in graph:
-        op = node.op
-        made = _is_convolution(node) or isinstance(op, BatchNorm | Pool | Resample)
-        if made or (isinstance(op, _ELEMENTWISE) and not maps.isdisjoint(node.inputs)):
+        kind = type(node.op)
+        if kind is Weight:
+            is_map = _is_convolution(node)
+        else:
+            is_map = kind in _MAKING or (kind in _ELEMENTWISE and any(name in maps for name in node.inputs))
+        if is_map:
             maps.add(node.name)
-    return frozenset(maps)
+    return maps

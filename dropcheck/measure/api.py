@@ -11,19 +11,20 @@ import torch
 from torch import Tensor, nn
 
 from dropcheck.capture import ExampleInput
-from dropcheck.capture.replica import replica
+from dropcheck.capture.replica import random_state_kept, replica
+from dropcheck.load.data import Synthetic
 from dropcheck.load.inputs import example_inputs
 from dropcheck.load.live import capture_live
+from dropcheck.load.measuring import SYNTHETIC
 from dropcheck.measure.batches import Arguments
 from dropcheck.measure.bench import unwrapped
-from dropcheck.measure.noise import LABEL, noise_for
 from dropcheck.measure.probing import Probing
 from dropcheck.measure.recalibrating import Recalibrating, Stat
 from dropcheck.shift import predict
 from dropcheck.table import MeasurementError, Progress, ShiftTable, joined
 
 GIVEN = "given data"
-_NOISE = (24, 32)  # batches, samples in each
+_NOISE = 24  # batches of synthetic noise, unless the caller says how many
 
 
 def probe(
@@ -71,9 +72,10 @@ def probe(
         MeasurementError: the model has no batch norm, the data do not fit it, or there is no such device.
     """
     model = unwrapped(model)
-    data, label = _data(model, batches, example_input)
+    data = _noise(model, example_input, seed) if batches is None else _data(batches)
+    label = SYNTHETIC if batches is None else GIVEN
     probing = Probing(model, device=device, amp=amp, seed=seed, attribute=attribute, data=label)
-    run(probing.steps(data, max_batches), progress)
+    run(probing.steps(data, _NOISE if batches is None and max_batches is None else max_batches), progress)
     table = probing.table()
     return with_prediction(table, model, probing.feeder.example) if predicted else table
 
@@ -114,9 +116,8 @@ def recalibrate(
         MeasurementError: there is nothing to recalibrate, the data do not fit the model, or there is no such device.
     """
     model = unwrapped(model)
-    data, label = _data(model, batches, None)
-    recalibrating = Recalibrating(model, stat=stat, device=device, amp=amp, seed=seed, data=label)
-    run(recalibrating.steps(data, max_batches), progress)
+    recalibrating = Recalibrating(model, stat=stat, device=device, amp=amp, seed=seed, data=GIVEN)
+    run(recalibrating.steps(_data(batches), max_batches), progress)
     table = recalibrating.table()
     recalibrating.commit()
     return table
@@ -140,22 +141,33 @@ def run(steps: Generator[Progress, None, None], progress: Callable[[Progress], o
                 progress(step)
 
 
-def _data(model: nn.Module, batches: Iterable[Any] | Tensor | None, example: Any) -> tuple[Iterable[Any], str]:
-    """What to run over, and what it is called."""
-    if batches is None:
-        try:
-            copy = replica(model, "cpu")
-        except Exception as error:
-            raise MeasurementError(f"a copy of the model cannot be made: {error}", "give data") from error
-        return noise_for(copy, _examples(copy, example), *_NOISE), LABEL
+def _data(batches: Iterable[Any] | Tensor) -> Iterable[Any]:
     if isinstance(batches, Tensor | Mapping):
-        return [batches], GIVEN
+        return [batches]
     if not isinstance(batches, Iterable):
         raise TypeError(f"batches are an iterable of tensors, tuples or dicts, got {type(batches).__name__}")
-    return batches, GIVEN
+    return batches
 
 
-def _examples(model: nn.Module, example: Any) -> Iterable[ExampleInput]:
+def _noise(model: nn.Module, example: Any, seed: int) -> Synthetic:
+    """Smooth noise like the example, or like the first inferred input that a copy of the model accepts.
+
+    Raises:
+        MeasurementError: it accepts none.
+    """
+    examples: Iterable[ExampleInput]
     if example is None:
-        return example_inputs(model, None, {})
-    return [ExampleInput(example if isinstance(example, tuple) else (example,), given=True)]
+        examples = example_inputs(model, None, {})
+    else:
+        examples = [ExampleInput(example if isinstance(example, tuple) else (example,), given=True)]
+    reasons = []
+    for one in examples:
+        try:
+            copy = replica(model, "cpu").eval()
+            with random_state_kept(), torch.no_grad():
+                copy(*one.args, **one.kwargs)
+            return Synthetic(one, seed=seed)
+        except Exception as error:  # noqa: BLE001 - foreign code may raise anything; the next input may suit it
+            reasons.append(f"{type(error).__name__}: {error}".partition("\n")[0])
+    reason = reasons[0] if reasons else "no input is known"
+    raise MeasurementError(f"no synthetic input suits the model: {reason}", "give data, or an example input")
