@@ -187,9 +187,8 @@ class Rule(ABC):
         self, file: SourceFile, inside: str, called: str, site: Site, severity: Severity, message: str
     ) -> Finding:
         """A finding in the text of ``file``: ``inside`` the function or class so called, at what it calls."""
-        symbol = inside.partition(".")[0] or "<module>"
         op = f"{inside}/{called}" if inside else called
-        return Finding(self.code, self.name, severity, message, self.info().help, site, f"{file.path}:{symbol}", op)
+        return Finding(self.code, self.name, severity, message, self.info().help, site, file.path, op)
 
     def info(self) -> RuleInfo:
         """The rule's documentation, taken apart.

@@ -22,6 +22,12 @@ from .dc401_elementwise_dropout_on_feature_map import ElementwiseDropoutOnFeatur
 from .dc402_channel_dropout_shape import ChannelDropoutShape
 from .dc403_stochastic_depth_schedule import StochasticDepthSchedule
 from .dc404_alpha_dropout_without_selu import AlphaDropoutWithoutSelu
+from .dc501_functional_dropout_always_on import FunctionalDropoutAlwaysOn
+from .dc502_dropout_built_in_forward import DropoutBuiltInForward
+from .dc503_attention_dropout_always_on import AttentionDropoutAlwaysOn
+from .dc504_mc_dropout_by_train import McDropoutByTrain
+from .dc505_unused_dropout import UnusedDropout
+from .dc506_unregistered_dropout import UnregisteredDropout
 from .dc601_uncorrected_init_with_dropout import UncorrectedInitWithDropout
 from .dc701_stale_batchnorm_statistics import StaleBatchNormStatistics
 
@@ -44,6 +50,12 @@ BUILTIN: tuple[Rule, ...] = (
     ChannelDropoutShape(),
     StochasticDepthSchedule(),
     AlphaDropoutWithoutSelu(),
+    FunctionalDropoutAlwaysOn(),
+    DropoutBuiltInForward(),
+    AttentionDropoutAlwaysOn(),
+    McDropoutByTrain(),
+    UnusedDropout(),
+    UnregisteredDropout(),
     UncorrectedInitWithDropout(),
     StaleBatchNormStatistics(),
 )

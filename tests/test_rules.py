@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import linecache
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MethodType
 from typing import Any
@@ -18,19 +18,20 @@ from dropcheck.capture import ExampleInput, capture, construction_sites
 from dropcheck.encounter import shown
 from dropcheck.graph import Graph
 from dropcheck.ops import Granularity, Input, MatMul, Recurrent
+from dropcheck.reading import Witness, reconciled
 from dropcheck.rule import Example, Finding, Rule, Severity, Subject, Thresholds
 from dropcheck.rules import BUILTIN
 from dropcheck.rules.dc101_dropout_before_batchnorm import DropoutBeforeBatchNorm
 from dropcheck.rules.dc102_dropout_before_weight_before_batchnorm import DropoutBeforeWeightBeforeBatchNorm
 from dropcheck.shift import Evidence, NormShift, Shifts, Source, predict
+from dropcheck.syntax import SourceFile
 
 HEADER = "import torch\nimport torch.nn.functional as F\nfrom torch import nn\n"
-CASES = [
-    pytest.param(rule, example, id=f"{rule.code}: {example.title}")
-    for rule in BUILTIN
-    if rule.checks
-    for example in rule.examples
+EXAMPLES = [
+    pytest.param(rule, example, id=f"{rule.code}: {example.title}") for rule in BUILTIN for example in rule.examples
 ]
+CASES = [case for case in EXAMPLES if case.values[0].checks]
+READ = [case for case in EXAMPLES if case.values[0].reads]
 
 
 def loader(source: str, directory: Path) -> Callable[[], tuple[nn.Module, dict[str, Any]]]:
@@ -54,7 +55,7 @@ def example_input(spec: str) -> ExampleInput:
     return ExampleInput((torch.randn([int(size) for size in spec.split("x")]),), spec=spec)
 
 
-def captured(example: Example, directory: Path, how: str) -> Graph:
+def captured(example: Example, directory: Path, how: str | None) -> Graph:
     """The example's graph. A forward bound to the instance is what symbolic tracing leaves to a recorded run."""
     build = loader(example.source, directory)
     net, built = build()
@@ -62,7 +63,7 @@ def captured(example: Example, directory: Path, how: str) -> Graph:
         net.forward = MethodType(type(net).forward, net)
     inputs = [] if example.input is None else [example_input(example.input)]
     result = capture(net, inputs, twin=lambda: build()[0], built=built)
-    assert result.how == how
+    assert how is None or result.how == how
     return result.graph
 
 
@@ -79,21 +80,38 @@ def weighed(graph: Graph, weights: Mapping[str, float]) -> Shifts:
 
 
 def lines(rule: Rule, example: Example, graph: Graph) -> tuple[str, ...]:
-    """The findings as examples write them."""
-    shift = HEADER.count("\n")
+    """The findings as examples write them, those in the text held against the graph."""
     shifts = weighed(graph, example.weights) if example.weights else predict(graph)
-    found = rule.check(Subject("net.py:Net", graph, shifts, Thresholds()))
-    return tuple(f"{one.site.line - shift if one.site else '?'}: {one.severity} {one.message}" for one in found)
+    found = tuple(rule.check(Subject("net.py:Net", graph, shifts, Thresholds())))
+    if rule.reads:
+        path = next(node.site.path for node in graph if node.site is not None)
+        told, confirmed = reconciled(rule.read(SourceFile(path, HEADER + example.source)), found, Witness([graph]))
+        found = (*told, *confirmed)
+    return written(found)
+
+
+def written(found: Iterable[Finding]) -> tuple[str, ...]:
+    shift = HEADER.count("\n")
+    ordered = sorted(found, key=lambda one: one.site.line if one.site else 0)
+    return tuple(
+        dict.fromkeys(f"{one.site.line - shift if one.site else '?'}: {one.severity} {one.message}" for one in ordered)
+    )
 
 
 @pytest.mark.parametrize(("rule", "example"), CASES)
 def test_example(rule: Rule, example: Example, tmp_path: Path) -> None:
-    assert lines(rule, example, captured(example, tmp_path, "fx")) == example.expect
+    how = None if rule.reads else "fx"  # layers that are not registered cannot be traced
+    assert lines(rule, example, captured(example, tmp_path, how)) == example.expect
 
 
 @pytest.mark.parametrize(("rule", "example"), [case for case in CASES if case.values[1].input is not None])
 def test_example_recorded(rule: Rule, example: Example, tmp_path: Path) -> None:
     assert lines(rule, example, captured(example, tmp_path, "record")) == example.expect
+
+
+@pytest.mark.parametrize(("rule", "example"), READ)
+def test_example_read(rule: Rule, example: Example) -> None:
+    assert written(rule.read(SourceFile("net.py", HEADER + example.source))) == example.expect
 
 
 class TestDocumentation:
