@@ -56,14 +56,20 @@ def lint(
     """
     if weights is not None and not isinstance(weights, str | os.PathLike | Mapping):
         raise TypeError(f"weights are a file or a state dict, got {type(weights).__name__}")
-    settings = Settings(_codes(select), _codes(ignore), timeout=timeout, thresholds=thresholds or Thresholds())
-    if not isinstance(model_or_target, str | os.PathLike):
-        return _lint_live(model_or_target, example_input, example_kwargs, weights, settings)
-    if example_input is not None or example_kwargs is not None:
-        raise TypeError("an example input goes with a live model, not with a path or target")
-    from dropcheck.run import lint_targets
-
+    settings = Settings(
+        _codes(select),
+        _codes(ignore),
+        timeout=timeout,
+        thresholds=thresholds or Thresholds(),
+        narrowed=select is not None or ignore is not None,
+    )
     try:
+        if not isinstance(model_or_target, str | os.PathLike):
+            return _lint_live(model_or_target, example_input, example_kwargs, weights, settings)
+        if example_input is not None or example_kwargs is not None:
+            raise TypeError("an example input goes with a live model, not with a path or target")
+        from dropcheck.run import lint_targets
+
         with _as_file(weights) as file:
             return lint_targets([os.fspath(model_or_target)], settings, weights=file)
     except UsageError as error:
@@ -101,17 +107,19 @@ def _lint_live(
 ) -> Report:
     from torch import nn
 
-    from dropcheck.engine import conclude, enabled, examine
+    from dropcheck.choice import choose, orders
+    from dropcheck.engine import conclude, examine
     from dropcheck.load.live import capture_live
-    from dropcheck.rules import BUILTIN
 
     started = perf_counter()
     if not isinstance(model, nn.Module):
         raise TypeError(f"expected an nn.Module, a path or a target, got {type(model).__name__}")
-    rules = enabled(BUILTIN, settings.select, settings.ignore)
+    choice = choose(settings)
     outcome = capture_live(model, args, kwargs, weights)
-    examined = [examine(captured, rules, settings.thresholds) for captured in outcome.models]
-    return conclude(examined, outcome.errors, rules, files=0, seconds=perf_counter() - started)
+    examined = [examine(captured, choice.rules, settings.thresholds) for captured in outcome.models]
+    errors = (*choice.errors, *outcome.errors)
+    seconds = perf_counter() - started
+    return conclude(examined, errors, choice.rules, files=0, seconds=seconds, orders=orders(settings, choice))
 
 
 def _codes(prefixes: Iterable[str] | None) -> tuple[str, ...]:
