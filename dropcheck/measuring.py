@@ -4,21 +4,43 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from time import perf_counter
+from typing import Protocol
 
 from dropcheck.config import Settings
 from dropcheck.items import Item, items_of
-from dropcheck.job import Feed, Job, Measurement, Outcome
+from dropcheck.job import Feed, Job, Measurement, Outcome, are_several
 from dropcheck.result import AnalysisError, Report
 from dropcheck.run import as_asked, check_single
+from dropcheck.shift import Evidence
 from dropcheck.source import UsageError, parse_target, shown_path
-from dropcheck.table import Progress, ShiftTable, joined
+from dropcheck.table import Progress, ShiftTable
 from dropcheck.worker import Worker
 
 DATA_SUFFIXES = (".npz", ".npy", ".pt", ".pth")
+
+
+class Watching(Protocol):
+    """Whoever wants to know how far a measurement is."""
+
+    def hear(self, progress: Progress) -> object:
+        """After every batch."""
+
+    def stopping(self) -> object:
+        """When it was asked to stop."""
+
+
+class Unwatched:
+    """Nobody wants to know."""
+
+    def hear(self, progress: Progress) -> None:
+        """Nothing happens."""
+
+    def stopping(self) -> None:
+        """Nothing happens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +85,11 @@ def measure(
     *,
     input: str | None = None,
     weights: str | None = None,
-    hear: Callable[[Progress], object] = lambda _: None,
+    meter: Watching | None = None,
 ) -> Measured:
     """Measures the shifts of the one model that ``target`` names, and lints it unless it is to be recalibrated.
 
-    ``hear`` is told how far it is. SIGINT ends the measuring after the batch in hand, and the table has what was
+    ``meter`` is told how far it is. SIGINT ends the measuring after the batch in hand, and the table has what was
     measured until then; a second one, or one before anything was measured, is a KeyboardInterrupt. Raises UsageError.
     """
     started = perf_counter()
@@ -75,11 +97,11 @@ def measure(
     (item,) = items_of([target], settings, input, weights)
     job = _job(item, wanted)
     if job is None:
-        return Measured(_concluded(settings, None, Outcome(errors=item.errors), started)[0])
-    with Worker(timeout=settings.timeout, hear=hear) as worker, _stopping(worker.stop):
+        return _concluded(settings, None, Outcome(errors=item.errors), started)
+    meter = meter or Unwatched()
+    with Worker(timeout=settings.timeout, hear=meter.hear) as worker, _stopping(worker, meter):
         (outcome,) = worker.run([job])
-    report, table = _concluded(settings, job, replace(outcome, errors=(*item.errors, *outcome.errors)), started)
-    return Measured(report, table)
+    return _concluded(settings, job, replace(outcome, errors=(*item.errors, *outcome.errors)), started)
 
 
 def _job(item: Item, wanted: Measurement) -> Job | None:
@@ -93,51 +115,53 @@ def _job(item: Item, wanted: Measurement) -> Job | None:
     return replace(item.jobs[0], measurement=wanted)
 
 
-def _concluded(
-    settings: Settings, job: Job | None, outcome: Outcome, started: float
-) -> tuple[Report, ShiftTable | None]:
+def _concluded(settings: Settings, job: Job | None, outcome: Outcome, started: float) -> Measured:
     from dropcheck.choice import choose, orders
     from dropcheck.engine import conclude, examine
 
     choice = choose(settings)
+    recalibrating = job is not None and job.measurement is not None and job.measurement.recalibrate is not None
+    rules = () if recalibrating else choice.rules
     errors: list[AnalysisError] = [*choice.errors, *outcome.errors]
-    table, examined = outcome.table, []
+    examined = []
     for captured in outcome.models:
         model, gap = (captured, []) if job is None else as_asked(captured, job)
         errors += gap
-        examined.append(examine(model, choice.rules, settings.thresholds))
-        if table is not None and captured.graph is not None:
-            from dropcheck.shift import predict
-
-            table = joined(table, captured.graph, captured.shifts or predict(captured.graph))
+        examined.append(examine(model, rules, settings.thresholds))
     report = conclude(
         examined,
         errors,
-        choice.rules,
+        rules,
         files=int(job is not None),
         seconds=perf_counter() - started,
         orders=orders(settings, choice),
     )
-    return report if table is None else _filled(report, table), table
+    return Measured(report if outcome.table is None else _filled(report, outcome.table), outcome.table)
 
 
 def _filled(report: Report, table: ShiftTable) -> Report:
     """The report with what was measured at each norm."""
     measured = {norm.name: norm.delta for norm in table}
-    models = (
-        replace(model, norms=tuple(replace(one, delta_measured=measured.get(one.name)) for one in model.norms))
-        for model in report.models
-    )
+    models = []
+    for model in report.models:
+        norms = tuple(replace(one, delta_measured=measured.get(one.name)) for one in model.norms)
+        models.append(replace(model, norms=norms, evidence=Evidence.MEASURED if norms else model.evidence))
     return replace(report, models=tuple(models))
 
 
+def leads() -> bool:
+    """Whether this is the process that reports, of those that torchrun has started."""
+    return not are_several(os.environ) or os.environ["RANK"] == "0"
+
+
 @contextmanager
-def _stopping(stop: Callable[[], bool]) -> Iterator[None]:
-    """While it is open, SIGINT calls ``stop``, and is a KeyboardInterrupt where that says there is nothing to stop."""
+def _stopping(worker: Worker, meter: Watching) -> Iterator[None]:
+    """While it is open, SIGINT ends the measuring, and is a KeyboardInterrupt where there is nothing to end."""
 
     def interrupted(*_: object) -> None:
-        if not stop():
+        if not worker.stop():
             raise KeyboardInterrupt
+        meter.stopping()
 
     before = signal.signal(signal.SIGINT, interrupted)
     try:

@@ -48,20 +48,22 @@ MAY_IMPORT: dict[str, set[str]] = {
     "suppress": {"graph", "merge", "rule", "source"},
     "unused": {"graph", "merge", "nearest", "result", "rule", "source", "suppress"},
     "engine": {"graph", "job", "merge", "nearest", "ops", "result", "rule", "shift", "suppress", "unused"},
-    "worker": {"job", "result", "wire", "worker.server"},
+    "worker": {"job", "result", "wire", "worker.server", "table"},
     "worker.server": {"worker", "worker.child", "job", "load", "result", "torch"},
-    "worker.child": {"worker", "load", "result", "torch"},
+    "worker.child": {"worker", "load", "result", "torch", "job", "table"},
     "plugins": {"result", "rule"},
     "baseline": {"", "merge", "output", "result", "rule", "source"},
     "choice": {"config", "engine", "plugins", "result", "rule", "rules", "source", "suppress"},
     "items": {"config", "job", "result", "source"},
     "run": {"choice", "config", "engine", "flow", "items", "job", "result", "source", "worker"},
-    "cli": {"", "diagram", "baseline", "config", "nearest", "output", "plugins", "report", "result", "rule", "rules", "run", "source"}
-    | {"rich", "typer"},
+    "cli": {"", "diagram", "baseline", "config", "job", "measuring", "nearest", "output", "plugins", "report", "result"}
+    | {"rule", "rules", "run", "source", "table", "rich", "typer"},
+    "measuring": {"choice", "config", "engine", "items", "job", "result", "run", "shift", "source", "table", "worker"},
     "__main__": {"cli"},
     "capture": {"graph", "ops", "torch"},
     "simulate": {"capture", "graph", "ops", "shift", "torch"},
-    "load": {"capture", "graph", "job", "nearest", "simulate", "ops", "result", "shift", "source", "torch"},
+    "load": {"capture", "graph", "job", "measure", "nearest", "simulate", "ops", "result", "shift", "source", "table"}
+    | {"numpy", "torch"},
     "api": {"choice", "config", "engine", "load", "result", "rule", "rules", "run", "source", "torch"},
 }
 

@@ -13,6 +13,8 @@ from dropcheck import __version__
 from dropcheck.cli.documentation import explain, rules
 from dropcheck.cli.graph import graph
 from dropcheck.cli.linting import lint
+from dropcheck.cli.probe import probe
+from dropcheck.cli.recalibrate import recalibrate
 from dropcheck.cli.statistics import stats
 from dropcheck.cli.terminal import say, show
 from dropcheck.config import ConfigError
@@ -77,7 +79,7 @@ def dropcheck(
     return 0
 
 
-for command in (lint, stats, graph, rules, explain):
+for command in (lint, probe, recalibrate, stats, graph, rules, explain):
     app.command()(command)
 
 

@@ -30,12 +30,17 @@ from dropcheck.measure.distributed import Ranks
 from dropcheck.measure.probing import Probing
 from dropcheck.measure.recalibrating import Recalibrating
 from dropcheck.result import AnalysisError, ErrorKind
+from dropcheck.shift import predict
 from dropcheck.source.spec import InputSpec
-from dropcheck.table import MeasurementError, Progress, ShiftTable
+from dropcheck.table import MeasurementError, Progress, ShiftTable, joined
 
 Told = Began | CapturedModel | AnalysisError | Progress | ShiftTable
 
 SYNTHETIC = "synthetic smooth noise"
+_NO_PREDICTIONS = (
+    "the weights are marked as recalibrated: no shift is predicted between them and evaluation, which the shift ratio "
+    "shows; Δ still compares dropout off with dropout on"
+)
 _EXAMPLES = 8
 """Samples of a batch that the model is captured on."""
 
@@ -89,7 +94,20 @@ class _Ready:
     model: nn.Module
     batches: Iterable[Any]
     checkpoint: Checkpoint | None
+    captured: CapturedModel
     notes: tuple[str, ...]
+
+    def beside_predictions(self, table: ShiftTable) -> ShiftTable:
+        """The table with what linting predicts; for weights that were recalibrated that is another shift."""
+        notes, graph = self.notes, self.captured.graph
+        if graph is not None:
+            shifts = self.captured.shifts or predict(graph)
+            if isinstance(self.run, Recalibrating):
+                shifts = replace(shifts, norms={})
+            elif self.checkpoint is not None and self.checkpoint.recalibrated is not None:
+                shifts, notes = replace(shifts, norms={}), (*notes, _NO_PREDICTIONS)
+            table = joined(table, graph, shifts)
+        return replace(table, notes=(*table.notes, *notes))
 
 
 def measured(job: Job) -> Iterator[Told]:
@@ -157,7 +175,7 @@ def _prepared(job: Job, wanted: Measurement) -> Generator[Told, None, _Ready]:
         fit(model, checkpoint, f"{name}({analysis.captured.arguments or ''})")
     batches = data.for_model(model, analysis.example)
     notes = settled_on(model, batches) if isinstance(batches, Synthetic) else ()
-    return _Ready(_runner(model, wanted, data.name), model, batches, checkpoint, notes)
+    return _Ready(_runner(model, wanted, data.name), model, batches, checkpoint, predicted.captured, notes)
 
 
 def _example(arguments: Arguments) -> ExampleInput:
@@ -197,8 +215,7 @@ def _run(ready: _Ready, job: Job, wanted: Measurement, stop: Event) -> Iterator[
     if isinstance(ready.run, Recalibrating) and not stopped:
         _save(ready.run, ready, job, wanted, ranks)
     if ranks.rank == 0:
-        notes = (*table.notes, *ready.notes)
-        yield replace(table, complete=table.complete and not stopped, notes=notes)
+        yield replace(ready.beside_predictions(table), complete=table.complete and not stopped)
 
 
 def _save(run: Recalibrating, ready: _Ready, job: Job, wanted: Measurement, ranks: Ranks) -> None:

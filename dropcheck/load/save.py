@@ -66,7 +66,8 @@ def _write_pickled(source: str, draft: str, statistics: Mapping[str, Tensor], st
         whole = marked
     else:
         holder[key] = marked
-    torch.save(whole, draft, _use_new_zipfile_serialization=zipfile.is_zipfile(source))
+    with open(draft, "wb") as file:  # by its name, it would find its way into the archive
+        torch.save(whole, file, _use_new_zipfile_serialization=zipfile.is_zipfile(source))
 
 
 def _place(whole: Any, wrapped: tuple[str, ...]) -> tuple[Any, str]:

@@ -28,6 +28,7 @@ def render(report: Report, view: View) -> str:
                 "suppressed": report.suppressed + report.baselined,
                 "seconds": report.seconds,
             },
+            "measurement": None,
         }
     )
 

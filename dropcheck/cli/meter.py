@@ -1,0 +1,65 @@
+"""How far a measurement is, on stderr: a bar with the time left on a terminal, elsewhere one line."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from dropcheck.cli.terminal import say
+from dropcheck.table import Progress
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+    from rich.progress import TaskID
+
+
+class Meter:
+    """Open while measuring. ``what`` is done, as in ``measuring nets.py:Net``; ``silent``: nothing is shown."""
+
+    def __init__(self, what: str, *, silent: bool) -> None:
+        self.what, self.silent = what, silent
+        self.bar: Bar | None = None
+        self.task: TaskID | None = None
+
+    def __enter__(self) -> Meter:
+        if self.silent:
+            return self
+        if not sys.stderr.isatty():
+            say(f"dropcheck: {self.what}")
+            return self
+        self.bar = _bar()
+        self.task = self.bar.add_task(self.what, total=None)
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+    def hear(self, progress: Progress) -> None:
+        if self.bar is not None and self.task is not None:
+            self.bar.update(self.task, completed=progress.done, total=progress.total)
+
+    def stopping(self) -> None:
+        """Says that the first Ctrl-C was heard."""
+        if not self.silent:
+            say("dropcheck: stopping after this batch; Ctrl-C again to end at once")
+
+
+def _bar() -> Bar:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TextColumn("batches"),
+        TimeRemainingColumn(),
+    )
+    return Bar(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False, redirect_stderr=False)
