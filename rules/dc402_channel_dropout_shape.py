@@ -137,7 +137,7 @@ def _what_happens(node: Node) -> str | None:
         return "finds no channels in its 2-D input: it drops single values as AlphaDropout does"
     if axes is None or rank == axes + 2 or rank < 2:
         return None
-    if axes != 2 and rank < axes + 2:
+    if axes != 2:
         return (
             f"takes its {rank}-D input for one sample of {shape[0]} channels: "
             f"it drops all {prod(shape[1:])} values of a sample at once"

@@ -194,6 +194,18 @@ class TestNoise:
         )
         assert list(graph.passages(graph["d"]).items()) == [("n1", Passage(0, 0)), ("n2", Passage(0, 1))]
 
+    def test_first_norm_is_the_first_of_all_reached(self) -> None:
+        graph = draw(
+            x=node(Input()),
+            d=node(dropout(), "x"),
+            w=node(conv(), "d"),
+            late=node(dropout(), "w"),
+            n1=node(bn(), "w"),
+            n2=node(bn(), "d"),
+        )
+        assert graph.first_norm(graph["d"]) == graph["n1"]
+        assert graph.first_norm(graph["late"]) is None
+
     def test_last_batch_norm(self) -> None:
         graph = block()
         assert [graph.is_last_batch_norm(graph[name]) for name in ("bn1", "bn2", "bnp", "add")] == [
@@ -344,7 +356,8 @@ def test_cost_grows_about_linearly_with_the_number_of_blocks() -> None:
         graph = draw(**nodes)
         start = process_time()
         assert len(graph.residuals()) == blocks
-        assert all(len(graph.passages(graph[f"d{i}"])) == 1 for i in range(blocks))
+        assert all(graph.first_norm(graph[f"d{i}"]) == graph[f"n{i}"] for i in range(blocks))
+        assert all(graph.route(graph[f"d{i}"], graph[f"n{i}"]) == () for i in range(blocks))
         assert len(graph.head()) == 1
         return process_time() - start
 
