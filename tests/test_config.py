@@ -173,5 +173,6 @@ def test_a_named_file_that_is_missing_is_an_error(tmp_path: Path) -> None:
 
 
 def test_suggest_prefers_the_nearest_word_and_ignores_case() -> None:
+    assert suggest("DC1O2", ["DC112", "DC102"]) == "did you mean 'DC102'?"
     assert suggest("dc1O2", ["DC101", "DC102"]) == "did you mean 'DC102'?"
     assert suggest("xyz", ["text", "json"]) == "choose from text, json"
