@@ -93,8 +93,11 @@ def owner_of(model: nn.Module, call: Call) -> tuple[str, nn.Module | None]:
         return "", None
     path = paths.pop()
     owner = model.get_submodule(path) if path else model
-    known = type(owner).__module__.startswith("torch.nn.") or isinstance(owner, nn.modules.batchnorm._NormBase)
-    return (path, owner) if known else ("", None)
+    return (path, owner) if type(owner).__module__.startswith("torch.nn.") or isinstance(owner, _LAYERS) else ("", None)
+
+
+_LAYERS = (nn.modules.batchnorm._NormBase, nn.modules.conv._ConvNd, nn.Linear)
+"""Layers whose subclasses call the layer's function themselves, but are still that layer."""
 
 
 def training_argument(call: Call) -> Any:

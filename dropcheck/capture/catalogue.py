@@ -9,13 +9,16 @@ plain name: ``F.relu``, ``torch.relu_`` and ``Tensor.relu`` are all ``relu``.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
-from torch import nn
+from torch import Tensor, nn
 
 from dropcheck import ops
 from dropcheck.capture.calls import Call
+from dropcheck.capture.code import names_in
 from dropcheck.capture.functions import FUNCTIONS
-from dropcheck.capture.layers import LIBRARY_MODULES, MODULES
+from dropcheck.capture.layers import MODULES, library_row
+from dropcheck.capture.rows import norms
 from dropcheck.capture.rows.reading import Row
 from dropcheck.ops import Op
 
@@ -33,13 +36,31 @@ def module_row(module: nn.Module) -> tuple[str, Row] | None:
     kind = getattr(module, "cls_to_become", None) or type(module)  # a lazy layer is what it becomes
     for cls in kind.__mro__:
         if getattr(cls, "forward", forward) is not forward:
-            return None
+            break
         if cls in _BY_CLASS:
             return _BY_CLASS[cls], MODULES[_BY_CLASS[cls]]
-        attributes, row = LIBRARY_MODULES.get(cls.__name__, ((), None))
-        if row is not None and any(hasattr(module, attribute) for attribute in attributes):
+        attributes, row = _library_row(cls) or ((), None)
+        if row is not None and not module._modules and any(hasattr(module, attribute) for attribute in attributes):
             return cls.__name__, row
-    return None
+    return (type(module).__name__, norms.batch_norm) if _keeps_statistics(module) else None
+
+
+@lru_cache(maxsize=4096)
+def _library_row(cls: type) -> tuple[tuple[str, ...], Row] | None:
+    return None if cls.__module__.startswith("torch.") else library_row(cls.__name__)
+
+
+def _keeps_statistics(module: nn.Module) -> bool:
+    """Whether it is a batch norm that computes by hand: masked ones, EvoNorm-B."""
+    if module._modules or not isinstance(getattr(module, "running_var", None), Tensor):
+        return False
+    cls: type = type(module)
+    names = names_in(cls)
+    return {"running_var", "training"} <= names and names.isdisjoint(_NORMALISE)
+
+
+_NORMALISE = frozenset({"batch_norm", "native_batch_norm", "instance_norm", "forward"})
+"""Functions to look into a forward for."""
 
 
 def function_row(name: str) -> Row | None:

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
-from types import CodeType, FunctionType
 from typing import Any
 
 from torch import nn
@@ -20,11 +18,15 @@ from dropcheck import ops
 from dropcheck.capture.calls import Call, training_argument
 from dropcheck.capture.catalogue import operation
 from dropcheck.capture.cheap import runs_cheaply
+from dropcheck.capture.code import names_in
 from dropcheck.capture.example import Budget, ExampleInput
 from dropcheck.capture.functions import DRAWING
 from dropcheck.capture.layers import MODULES
 from dropcheck.capture.names import plain_name
 from dropcheck.capture.sites import Origin, call_site
+
+_SWITCHES = frozenset({"train", "eval"})
+"""Methods whose mention in a class means that ``model.eval()`` may leave a layer in training mode."""
 
 
 def mark_draws(calls: Sequence[Call], model: nn.Module, example: ExampleInput | None, budget: Budget) -> None:
@@ -38,7 +40,7 @@ def mark_draws(calls: Sequence[Call], model: nn.Module, example: ExampleInput | 
     """
     drawing = [call for call in calls if (call.module is not None or call.target in DRAWING) and draws(call)]
     classes: set[type] = {type(module) for module in model.modules()}
-    switched = any(map(_switches_modes, classes)) or any("train" in vars(module) for module in model.modules())
+    switched = any(_SWITCHES & names_in(one) for one in classes) or any("train" in vars(one) for one in model.modules())
     open_ones = []
     for call in drawing:
         if call.module is not None and call.target in MODULES and not switched:
@@ -62,25 +64,6 @@ def draws(call: Call) -> bool:
         case ops.Constant(random=random):
             return random
     return False
-
-
-@lru_cache(maxsize=4096)
-def _switches_modes(cls: type) -> bool:
-    """Whether ``model.eval()`` may leave a layer in training mode: code of the class says ``train`` or ``eval``."""
-    methods = (
-        method.__code__
-        for base in cls.__mro__
-        if not base.__module__.startswith("torch.")
-        for name, method in vars(base).items()
-        if name != "__init__" and isinstance(method, FunctionType)
-    )
-    return any(_says(code, {"train", "eval"}) for code in methods)
-
-
-def _says(code: CodeType, names: set[str]) -> bool:
-    return not names.isdisjoint(code.co_names) or any(
-        _says(constant, names) for constant in code.co_consts if isinstance(constant, CodeType)
-    )
 
 
 _Place = tuple[str, Origin | None, str]

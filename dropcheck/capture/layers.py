@@ -5,6 +5,7 @@ Adding a layer type means adding a row.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from dropcheck import ops
@@ -51,12 +52,23 @@ MODULES: Mapping[str, Row] = {
 """Layers of torch.nn by class name."""
 
 _RATES = ("drop_prob", "drop_rate", "p", "prob", "rate")
+_STATISTICS = ("running_var",)
+_GAINS = ("weight", "gamma", "scale", "g", "a_2")
 
 LIBRARY_MODULES: Mapping[str, tuple[tuple[str, ...], Row]] = {
-    "DropPath": (_RATES, dropouts.foreign_dropout(Granularity.SAMPLE, _RATES)),
-    "StochasticDepth": (_RATES, dropouts.foreign_dropout(Granularity.SAMPLE, _RATES)),
-    "DropBlock2d": (_RATES, dropouts.foreign_dropout(Granularity.BLOCK, _RATES)),
-    "DropBlock2D": (_RATES, dropouts.foreign_dropout(Granularity.BLOCK, _RATES)),
-    "FrozenBatchNorm2d": (("running_var",), norms.frozen_batch_norm),
+    r"\w*(DropPath|StochasticDepth)": (_RATES, dropouts.foreign_dropout(Granularity.SAMPLE, _RATES)),
+    r"\w*DropBlock([123][dD])?": (_RATES, dropouts.foreign_dropout(Granularity.BLOCK, _RATES)),
+    r"FrozenBatchNorm([123]d)?": (_STATISTICS, norms.frozen_batch_norm),
+    r"SyncBatchNorm|ABN|In[Pp]laceA(BN|bn)(Sync)?": (_STATISTICS, norms.batch_norm),
+    r"\w*(Layer|RMS|Rms|FilterResponse)Norm(Tlu)?([123]d)?": (_GAINS, norms.local_norm),
 }
-"""Layers that many libraries define, known by class name if they have one of the attributes named beside the row."""
+"""Layers that many libraries define: regular expressions for the class name, and attributes of which it has one.
+
+They count for layers without layers inside.
+"""
+
+
+def library_row(name: str) -> tuple[tuple[str, ...], Row] | None:
+    """The row, and the attributes beside it, for a class of that name outside torch."""
+    found = (row for pattern, row in LIBRARY_MODULES.items() if re.fullmatch(pattern, name))
+    return next(found, None)

@@ -53,7 +53,7 @@ class _Lowering:
             self.node_of[index] = sources[0]
             self.masks.rename(index, call)
             return
-        meant = op or ops.Constant()
+        meant = _called_by_layer(op, call) or ops.Constant()
         op, inputs = self._resolve(meant, call, sources)
         name, path = self._names(call)
         site, built = self._sites(call)
@@ -154,6 +154,17 @@ class _Lowering:
         if call.module is not None and built is not None and (where.by_container or site is None):
             site = built
         return site, built
+
+
+def _called_by_layer(op: Op | None, call: Call) -> Op | None:
+    """A function that a layer of torch calls is that layer, also where the model does not have it registered."""
+    if call.module is None and call.where is not None and call.where.by_container:
+        match op:
+            case ops.Dropout(kind=kind):
+                return replace(op, kind="".join(part.capitalize() for part in kind.split("_")))
+            case ops.Attention(kind="multi_head_attention_forward"):
+                return replace(op, kind="MultiheadAttention")
+    return op
 
 
 def _repeats(call: Call) -> bool:

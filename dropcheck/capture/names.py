@@ -30,7 +30,9 @@ _PREFIXES = ("special_", "linalg_")
 
 def plain_name(function: Callable[..., Any]) -> str:
     """``relu`` for F.relu, torch.relu_, Tensor.relu_; ``add`` for ``+``, ``+=``, torch.add; ``T`` for the property."""
-    name = getattr(function, "__name__", type(function).__name__)
+    name = _own_name(function)
+    if "::" in name:
+        return name
     if name == "__get__":
         return str(getattr(getattr(function, "__self__", None), "__name__", name))
     if name.startswith("__") and name.endswith("__"):
@@ -43,6 +45,15 @@ def plain_name(function: Callable[..., Any]) -> str:
     return name
 
 
+def _own_name(function: Callable[..., Any]) -> str:
+    """As it was defined; a library's operator in ``torch.ops`` with the library's name."""
+    schema = getattr(function, "_schema", None)  # of one overload
+    qualified = getattr(function, "_qualified_op_name", None) if schema is None else schema.name
+    if isinstance(qualified, str):
+        return qualified.removeprefix("aten::")
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
 def _operator(name: str) -> str:
     if name[0] == "i" and name[1:] in _IN_PLACE_OPERATORS:
         name = name[1:]
@@ -51,7 +62,7 @@ def _operator(name: str) -> str:
 
 def writes_its_argument(function: Callable[..., Any]) -> bool:
     """Whether the function changes its first argument: ``add_``, ``+=``, ``x[i] = …``."""
-    name = getattr(function, "__name__", "")
+    name = _own_name(function)
     bare = name.strip("_")
     if bare == "setitem":
         return True

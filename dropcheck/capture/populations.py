@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -121,9 +122,15 @@ def _broadcasts(shape: tuple[int, ...] | None, whole: tuple[int, ...] | None) ->
 def joint(draws: Sequence[Draw]) -> Draw:
     """What is known of a function of several, but for its population."""
     shapes = [draw.shape for draw in draws if draw.shape is not None]
-    known = torch.broadcast_shapes(*shapes) if len(shapes) == len(draws) else None  # type: ignore[no-untyped-call]
+    known = _broadcast(shapes) if len(shapes) == len(draws) else None
     spread = any(draw.spread for draw in draws)
-    return Draw(draws[0].population, None if known is None else tuple(known), still_random(draws), spread)
+    return Draw(draws[0].population, known, still_random(draws), spread)
+
+
+def _broadcast(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """The shape of what shapes that fit each other make together; torch's own function imports sympy for it."""
+    backwards = zip_longest(*(reversed(shape) for shape in shapes), fillvalue=1)
+    return tuple(max(lengths) for lengths in backwards)[::-1]
 
 
 def still_random(draws: Sequence[Draw]) -> bool | None:

@@ -67,6 +67,7 @@ class _Recorder(TorchFunctionMode):
         self.alive: list[Any] = []  # an id is only good as long as its object lives
         self.parents: list[tuple[nn.Module, list[Value]]] = []
         self.leaf: nn.Module | None = None
+        self.escaped = False  # whether numbers of an activation went where they cannot be followed
         self._remember_stored_tensors()
 
     def _remember_stored_tensors(self) -> None:
@@ -119,6 +120,8 @@ class _Recorder(TorchFunctionMode):
             self.leaf = None
             if result:
                 self._write_leaf(module, args, kwargs, result[0])
+        elif result:
+            self._adopt_strangers(result[0], fresh=True)
         if self.parents and self.parents[-1][0] is module:
             self.parents.pop()
 
@@ -145,22 +148,27 @@ class _Recorder(TorchFunctionMode):
         if self.leaf is not None:
             return func(*args, **kwargs)
         result = func(*args, **kwargs)
+        name = plain_name(func)
+        self.escaped = self.escaped or name in _ESCAPES
         written = args[0] if args and writes_its_argument(func) else None
         if written is None and next(tensors_in(result), None) is None:
+            return result
+        if self.escaped and name in _RETURNS and args and _is_array(args[0]):
+            self._adopt_strangers(result, fresh=True)
             return result
         self._adopt_strangers((args, kwargs))
         reads, keywords = self._replaced(args), self._replaced(kwargs)
         path = self._path()
         owner_path, owner = owner_of(self.model, Call("", path, reads, keywords))
         call = Call(
-            plain_name(func),
+            name,
             path,
             reads,
             keywords,
             owner=owner,
             owner_path=owner_path,
             where=call_site(),
-            training=self._flag(plain_name(func), path, reads, keywords),
+            training=self._flag(name, path, reads, keywords),
         )
         # A write through a view changes the tensor behind it.
         changed = [written, getattr(written, "_base", None)] if written is not None else []
@@ -184,15 +192,16 @@ class _Recorder(TorchFunctionMode):
         """Of the module whose forward is running; of the nearest around it where that is not registered."""
         return next((path for one, _ in reversed(self.parents) if (path := self.paths.get(id(one))) is not None), "")
 
-    def _adopt_strangers(self, arguments: Any) -> None:
+    def _adopt_strangers(self, tensors: Any, fresh: bool = False) -> None:
         """Gives tensors that come from nowhere we saw an unknown operation as their origin.
 
         A detour through numpy or code in C++ made them; they may depend on whatever the running module was given.
+        ``fresh``: they cannot have been there before the forward ran.
         """
-        for tensor in tensors_in(arguments):
+        for tensor in tensors_in(tensors):
             if id(tensor) in self.values:
                 continue
-            if _is_stored(tensor):
+            if not fresh and _is_stored(tensor):
                 self._bind(tensor, Value(None, _shape(tensor)))
                 continue
             given = self.parents[-1][1] if self.parents else []
@@ -227,6 +236,12 @@ class _Recorder(TorchFunctionMode):
 
 
 UNSEEN = "code that cannot be watched"
+_ESCAPES = frozenset({"numpy", "array"})
+_RETURNS = frozenset({"from_numpy", "tensor", "as_tensor", "asarray"})
+
+
+def _is_array(item: Any) -> bool:
+    return hasattr(item, "__array_interface__")
 
 
 def _is_stored(tensor: torch.Tensor) -> bool:

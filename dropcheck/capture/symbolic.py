@@ -10,8 +10,7 @@ import inspect
 import operator
 import re
 import warnings
-from collections.abc import Iterator
-from types import CodeType, FunctionType
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ from torch import fx, nn
 from torch.fx._symbolic_trace import _assert_is_none
 
 from dropcheck.capture.catalogue import module_row
+from dropcheck.capture.code import names_of
 from dropcheck.capture.sites import call_site
 
 _GUARDED = re.compile(r"_\d+$")
@@ -48,6 +48,8 @@ def trace(model: nn.Module) -> fx.Graph:
             graph = _Tracer().trace(model, concrete_args=_defaults(model))
     except Exception as error:
         raise Refused(f"{type(error).__name__}: {error}") from error
+    if any(node.op == "call_method" and node.target in ("numpy", "__array__") for node in graph.nodes):
+        raise Refused("it takes numbers out of torch")
     _remove_guards(graph)
     return graph
 
@@ -62,7 +64,7 @@ def _asks_for_tensors(cls: type[nn.Module]) -> bool:
 
 def _asks(function: FunctionType, seen: set[FunctionType]) -> bool:
     seen.add(function)
-    names = set(_names(function.__code__))
+    names = set(names_of(function.__code__))
     if "is_tensor" in names or {"isinstance", "Tensor"} <= names:
         return True
     # Plain functions of the same file that it calls; library functions are the library's business.
@@ -72,13 +74,6 @@ def _asks(function: FunctionType, seen: set[FunctionType]) -> bool:
         for other in called
         if isinstance(other, FunctionType) and other.__module__ == function.__module__ and other not in seen
     )
-
-
-def _names(code: CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _names(constant)
 
 
 def _remove_guards(graph: fx.Graph) -> None:

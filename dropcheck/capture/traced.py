@@ -102,7 +102,7 @@ class _Reader:
                 case "placeholder":
                     self._placeholder(node)
                 case "get_attr":
-                    self.values[node] = Value(None, _attribute_shape(self.model, node.target), str(node.target))
+                    self.values[node] = self._stored(str(node.target))
                 case "output":
                     returned = self._replaced(node.args)
                     first = next(Call("output", "output", returned).tensors(), None)
@@ -112,6 +112,11 @@ class _Reader:
                 case _:
                     self._function(node)
         return self.calls
+
+    def _stored(self, name: str) -> Value:
+        """A parameter or buffer, or a tensor made of them while tracing, which is nobody's."""
+        own = None if name.startswith("_tensor_constant") else name
+        return Value(None, _attribute_shape(self.model, name), own)
 
     def _placeholder(self, node: fx.Node) -> None:
         if not node.users or all(_name(user) in _NO_TENSOR for user in node.users):

@@ -21,11 +21,14 @@ def dropout(granularity: Granularity, alpha: bool = False) -> Row:
 
 
 def foreign_dropout(granularity: Granularity, attributes: Sequence[str]) -> Row:
-    """Another library's dropout layer: the drop rate is the first of ``attributes`` it has."""
+    """Another library's dropout layer: the drop rate is the first of ``attributes`` it has, if that is a number."""
 
     def row(call: Call) -> Op:
         rate = next(getattr(call.module, name) for name in attributes if hasattr(call.module, name))
-        return ops.Dropout(call.kind, as_rate(rate), granularity)
+        try:
+            return ops.Dropout(call.kind, as_rate(rate), granularity)
+        except (TypeError, ValueError, RuntimeError):  # a schedule, or a tensor without memory
+            return ops.Opaque(call.kind)
 
     return row
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from torch import Tensor
+
 from dropcheck import ops
 from dropcheck.capture.calls import Call
 from dropcheck.capture.rows.reading import tensor
@@ -12,9 +16,13 @@ def batch_norm(call: Call) -> Op:
     layer = call.module
     assert layer is not None
     tracks = getattr(layer, "running_var", None) is not None
-    channels = int(getattr(layer, "num_features", 0)) or None
+    channels = int(getattr(layer, "num_features", 0)) or _length(getattr(layer, "running_var", None))
     affine = getattr(layer, "weight", None) is not None
     return ops.BatchNorm(call.kind, channels, tracks, affine, float(getattr(layer, "eps", 1e-5)))
+
+
+def _length(statistics: Any) -> int | None:
+    return len(statistics) if isinstance(statistics, Tensor) and statistics.dim() else None
 
 
 def frozen_batch_norm(call: Call) -> Op:
