@@ -29,6 +29,10 @@ class DropoutBeforeBatchNorm(Rule):
     A drop rate of 0, a dropout held in evaluation mode, a batch norm that tracks no running statistics or is held in
     evaluation mode, a layer norm on the way, and dropout behind the last batch norm are all left alone.
 
+    ## Options
+    `thresholds.error` and `thresholds.warning`: the shift ratios from which this is an error or a warning, below it is
+    info.
+
     ## Source
     Li et al. 2019, "Understanding the Disharmony between Dropout and Batch Normalization by Variance Shift",
     section 3.1 (Eq. 6) and Table 3 for the re-estimated statistics.

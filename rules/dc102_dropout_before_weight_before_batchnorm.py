@@ -29,6 +29,10 @@ class DropoutBeforeWeightBeforeBatchNorm(Rule):
     this very position helps), nor are a drop rate of 0, a norm without running statistics on the way, and a batch norm
     or dropout held in evaluation mode. No weight layer between is DC101, a max-pool between DC103.
 
+    ## Options
+    `thresholds.error` and `thresholds.warning`: the shift ratios from which this is an error or a warning, below it is
+    left alone. Seen from the code alone it is at most a warning.
+
     ## Source
     Li et al. 2019, section 3.2 (Eq. 10–12) and Table 1 for cos²θ of trained networks.
     """

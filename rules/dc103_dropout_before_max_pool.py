@@ -26,6 +26,10 @@ class DropoutBeforeMaxPool(Rule):
     Dropout before an average pool, dropout behind the max-pool, a drop rate of 0, and a max-pool with no batch norm
     behind it are left alone by this rule.
 
+    ## Options
+    `thresholds.error` and `thresholds.warning`: the shift ratios from which this is an error or a warning, below it is
+    info. Seen from the code alone it is at most a warning.
+
     ## Source
     Measured for this rule: a Conv-BN-ReLU-Dropout(0.3) stack trained on scikit-learn's digits had Δ = 0.51 at the
     batch norm behind a max-pool and 0.89 at the one without a pool between. Li et al. 2019 do not treat max-pooling.

@@ -54,6 +54,10 @@ class StochasticDepthBeforeBatchNorm(Rule):
     Networks that normalise with layer norm, a branch dropped behind the last batch norm, and a drop rate of 0 are
     clean. What many small rates add up to is DC104.
 
+    ## Options
+    `thresholds.error` and `thresholds.warning`: the shift ratios from which this is an error or a warning, below it is
+    left alone. Seen from the code alone an error is called a warning, and a warning is left alone.
+
     ## Source
     Huang et al. 2016, "Deep Networks with Stochastic Depth", for rates that grow linearly with depth; Kim et al. 2023,
     supplement, Eq. 9, for the noise, here with one draw for all units of a branch.

@@ -46,6 +46,10 @@ class StaleBatchNormStatistics(Rule):
     Statistics are taken to be those of training: a state dict does not say whether they have been estimated again
     since. Leave this rule out (--ignore DC701) for one where they have.
 
+    ## Options
+    `thresholds.error` and `thresholds.warning`: the shift ratios from which this is an error or a warning, below it is
+    left alone.
+
     ## Source
     Li et al. 2019, section 4 and Table 3; Hendrycks and Gimpel 2016, "Adjusting for Dropout Variance in Batch
     Normalization and Weight Initialization", section 3, who estimate the variance again.
