@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import islice
 
+from dropcheck.engine import Examined
 from dropcheck.graph import Graph, Node, Site
 from dropcheck.ops import Attention, Constant, Dropout, Recurrent
 from dropcheck.result import AnalysisError, ErrorKind
 from dropcheck.rule import Finding, Rule
+from dropcheck.source import Unreadable, text_of
 from dropcheck.syntax import SourceFile, Unparsable
 
 UNUSED_LAYER, MADE_ANEW, UNREACHED = "DC505", "DC502", "DC506"
@@ -18,28 +23,67 @@ _DRAWS = (Dropout, Attention, Recurrent, Constant)
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the rules found in sources, and what could not be read."""
+    """What the rules found in sources, and what could not be read.
+
+    ``classes``: by path, the classes of the files in which something was found, with the line where each begins.
+    """
 
     findings: tuple[Finding, ...] = ()
     errors: tuple[AnalysisError, ...] = ()
+    classes: Mapping[str, tuple[tuple[int, str], ...]] = field(default_factory=dict)
+
+    def class_at(self, site: Site | None) -> str | None:
+        """The last class that begins above a line."""
+        known = () if site is None else self.classes.get(site.path, ())
+        above = [one for one in known if site is not None and one[0] <= site.line]
+        return max(above)[1] if above else None
 
 
-def read(texts: Mapping[str, str], rules: Iterable[Rule]) -> Reading:
-    """What ``rules`` find in files, given by path. A rule that raises becomes an error and the others still run."""
-    reading = [rule for rule in rules if rule.reads]
+@contextmanager
+def reading(paths: Iterable[str], rules: Iterable[Rule]) -> Iterator[Callable[[], Reading]]:
+    """Has ``rules`` read files, each once, while other work goes on; the call of what it gives waits for the result.
+
+    Files that cannot be read are left out: the scan has said so.
+    """
+    wanted = [rule for rule in rules if rule.reads]
+    pool = ThreadPoolExecutor(max_workers=1)
+    try:
+        started = [pool.submit(_read_file, path, wanted) for path in dict.fromkeys(paths)] if wanted else []
+        yield lambda: _joined(one.result() for one in started)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _read_file(path: str, rules: Iterable[Rule]) -> Reading:
+    try:
+        text = text_of(path)
+    except (OSError, Unreadable):
+        return Reading()
+    return read(SourceFile(path, text), rules)
+
+
+def _joined(readings: Iterable[Reading]) -> Reading:
+    known = list(readings)
+    return Reading(
+        tuple(finding for one in known for finding in one.findings),
+        tuple(error for one in known for error in one.errors),
+        {path: classes for one in known for path, classes in one.classes.items()},
+    )
+
+
+def read(file: SourceFile, rules: Iterable[Rule]) -> Reading:
+    """What ``rules`` find in one file. A rule that raises becomes an error and the others still run."""
     findings: list[Finding] = []
     errors: list[AnalysisError] = []
-    for path, text in texts.items():
-        file = SourceFile(path, text)
-        for rule in reading:
-            try:
-                findings += list(rule.read(file))
-            except Unparsable as error:
-                errors.append(AnalysisError(path, ErrorKind.SYNTAX, str(error), error.hint))
-                break
-            except Exception as error:  # noqa: BLE001 - reported, with its traceback, as an error of ours
-                errors.append(_crash(path, rule, error))
-    return Reading(tuple(findings), tuple(errors))
+    for rule in rules:
+        try:
+            findings += list(rule.read(file))
+        except Unparsable as error:
+            return Reading(errors=(AnalysisError(file.path, ErrorKind.SYNTAX, str(error), error.hint),))
+        except Exception as error:  # noqa: BLE001 - reported, with its traceback, as an error of ours
+            errors.append(_crash(file.path, rule, error))
+    classes = {file.path: tuple((one.site.line, one.qualname) for one in file.classes)} if findings else {}
+    return Reading(tuple(findings), tuple(errors), classes)
 
 
 def _crash(path: str, rule: Rule, error: Exception) -> AnalysisError:
@@ -84,38 +128,75 @@ class Witness:
         return [node for line in _lines(site) for node in index.get(line, [])]
 
 
+def crosschecked(
+    reading: Reading, examined: Iterable[Examined], graphs: Iterable[Graph], symbols: Mapping[str, frozenset[str]]
+) -> tuple[tuple[Examined, ...], tuple[Finding, ...]]:
+    """The examined models and the findings of the text, each fault once, with what the models deny left out.
+
+    ``symbols``: of files of which only some definitions were asked for, these. Other findings in such a file count if
+    a captured model has to do with their lines.
+    """
+    known, witness = tuple(examined), Witness(graphs)
+    asked = [
+        one
+        for one in reading.findings
+        if one.model not in symbols
+        or one.op.partition("/")[0].partition(".")[0] in symbols[one.model]
+        or witness.touches(one)
+    ]
+    checked = (finding for one in known for finding in one.findings)
+    told, confirmed = reconciled(replace(reading, findings=tuple(asked)), checked, witness)
+    rest = iter(confirmed)
+    return tuple(replace(one, findings=tuple(islice(rest, len(one.findings)))) for one in known), told
+
+
 def reconciled(
-    read: Iterable[Finding], checked: Iterable[Finding], witness: Witness
+    reading: Reading, checked: Iterable[Finding], witness: Witness
 ) -> tuple[tuple[Finding, ...], tuple[Finding, ...]]:
     """The findings of the text that remain, and those of captured models, each fault once.
 
     What the text alone suspects and no run confirms is left to ``witness``. Where both see a fault, the finding of the
     model remains, with the place and the sentence that the text has for it.
     """
-    suspected: dict[tuple[str, int], list[Finding]] = {}
-    alone = {id(finding): finding for finding in read}
-    for finding in alone.values():
-        for line in (*_lines(finding.site), *_lines(finding.built)):
-            suspected.setdefault(line, []).append(finding)
     confirmed: list[Finding] = []
     told: set[int] = set()
+    suspected = _Suspected(reading)
     for seen in checked:
-        same = next((one for one in _near(suspected, seen) if _is_same_fault(one, seen)), None)
+        same = suspected.same_fault(seen)
         if same is not None:
             told.add(id(same))
         confirmed.append(seen if same is None else replace(same, model=seen.model, op=seen.op))
-    rest = (one for key, one in alone.items() if key not in told and not witness.denies(one))
+    rest = (one for one in reading.findings if id(one) not in told and not witness.denies(one))
     return tuple(rest), tuple(confirmed)
 
 
-def _near(suspected: Mapping[tuple[str, int], list[Finding]], seen: Finding) -> Iterator[Finding]:
-    for line in (*_lines(seen.site), *_lines(seen.built)):
-        yield from suspected.get(line, [])
+class _Suspected:
+    """The findings of the text by line and by class."""
 
+    def __init__(self, reading: Reading) -> None:
+        self.reading = reading
+        self.at: dict[tuple[str, int], list[Finding]] = {}
+        self.unreached: dict[tuple[str, str], Finding] = {}
+        for finding in reading.findings:
+            for line in (*_lines(finding.site), *_lines(finding.built)):
+                self.at.setdefault(line, []).append(finding)
+            if finding.code == UNREACHED and (owner := reading.class_at(finding.site)) is not None:
+                self.unreached.setdefault((finding.model, owner), finding)
 
-def _is_same_fault(suspected: Finding, seen: Finding) -> bool:
-    """A layer that evaluation does not reach may be one that forward makes anew."""
-    return suspected.code == seen.code or (suspected.code == MADE_ANEW and seen.code == UNREACHED)
+    def same_fault(self, seen: Finding) -> Finding | None:
+        """What the text has of a fault seen in a model.
+
+        A layer that evaluation does not reach may be one that forward makes anew; where it was built nobody knows if
+        the model does not have it registered, so that a suspicion about its class stands for it.
+        """
+        codes = (seen.code, MADE_ANEW) if seen.code == UNREACHED else (seen.code,)
+        for line in (*_lines(seen.site), *_lines(seen.built)):
+            for one in self.at.get(line, []):
+                if one.code in codes:
+                    return one
+        if seen.code != UNREACHED or seen.built is not None or seen.site is None:
+            return None
+        return self.unreached.get((seen.site.path, self.reading.class_at(seen.site) or ""))
 
 
 def _lines(site: Site | None) -> Iterator[tuple[str, int]]:

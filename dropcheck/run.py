@@ -90,30 +90,45 @@ def _report(
         # Not before the worker has begun to import torch: these take their time too.
         from dropcheck.choice import Choice, choose, orders
         from dropcheck.engine import Examined, conclude, examine
+        from dropcheck.reading import crosschecked, reading
 
         choice = choose(settings) if ruled else Choice()
+        read = stack.enter_context(reading((item.file for item in items if item.file and item.seen), choice.rules))
         if worker is not None:
             import dropcheck.flow  # noqa: F401 - the rules will ask the graphs, and this brings networkx
 
             meanwhile()
         errors = [*choice.errors, *(error for item in items for error in item.errors)]
-        examined = {}
+        examined, graphs = {}, []
         for job, outcome in _outcomes(worker, items, statistics=statistics):
             errors += outcome.errors
             for captured in outcome.models:
                 model, gap = as_asked(captured, job)
                 errors += gap
                 see(model)
+                graphs += [model.graph] if model.graph is not None else []
                 examined[model.target, model.arguments] = examine(model, choice.rules, settings.thresholds)
+        found = read()
+    models, told = crosschecked(found, examined.values(), graphs, _symbols(items))
     linted = {item.file: item.seen.comments for item in items if item.file and item.seen and not item.symbol}
     return conclude(
-        (*examined.values(), *(Examined(model) for item in items for model in (_models(item) if static else ()))),
-        errors,
+        (*models, *(Examined(model) for item in items for model in (_models(item) if static else ()))),
+        (*errors, *found.errors),
         choice.rules,
+        read=told,
         files=len({item.file for item in items if item.file is not None}),
         seconds=perf_counter() - started,
         orders=orders(settings, choice, linted, static=static),
     )
+
+
+def _symbols(items: Sequence[Item]) -> dict[str, frozenset[str]]:
+    """The symbols that are asked for, of the files that are not linted in whole."""
+    whole = {item.file for item in items if item.symbol is None}
+    partly = {item.file for item in items if item.file is not None and item.symbol is not None} - whole
+    return {
+        file: frozenset(item.symbol for item in items if item.file == file and item.symbol) for file in partly if file
+    }
 
 
 def _outcomes(worker: Worker | None, items: Iterable[Item], *, statistics: bool) -> Iterator[tuple[Job, Outcome]]:

@@ -10,6 +10,8 @@ from dropcheck.rule import Example, Finding, Rule, Severity, Subject
 from dropcheck.syntax import SourceFile, unregistered
 from dropcheck.syntax.torch_names import DROPOUT_LAYER_KINDS
 
+_LAYERS = (*DROPOUT_LAYER_KINDS, "MultiheadAttention", "RNN", "LSTM", "GRU")
+
 
 class UnregisteredDropout(Rule):
     """A dropout or batch norm is out of reach of model.eval().
@@ -157,15 +159,11 @@ class Net(nn.Module):
 
     def check(self, subject: Subject) -> Iterator[Finding]:
         for node in subject.graph.of(Dropout, Attention, Recurrent):
-            if "/" in node.path or not node.random_in_eval:
+            op = node.op
+            if not isinstance(op, Dropout | Attention | Recurrent) or not node.random_in_eval or op.drop_rate == 0.0:
                 continue
-            match node.op:
-                case Dropout(kind=kind, drop_rate=rate) if rate > 0.0 and kind in DROPOUT_LAYER_KINDS:
-                    pass
-                case Attention(kind=kind, drop_rate=rate) | Recurrent(kind=kind, drop_rate=rate) if rate > 0.0:
-                    pass
-                case _:
-                    continue
-            message = f"{kind} drops after model.eval(), which does not reach it: it was run in evaluation mode"
+            if op.kind not in _LAYERS:
+                continue
+            message = f"{op.kind} drops after model.eval(), which does not reach it: it was run in evaluation mode"
             found = self.finding(subject, node, Severity.ERROR, message)
             yield found if node.built is None else replace(found, site=node.built, built=node.site)

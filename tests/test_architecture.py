@@ -48,6 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "suppress": {"graph", "merge", "rule", "source"},
     "unused": {"graph", "merge", "nearest", "result", "rule", "source", "suppress"},
     "engine": {"graph", "job", "merge", "nearest", "ops", "result", "rule", "shift", "suppress", "unused"},
+    "reading": {"engine", "graph", "ops", "result", "rule", "source", "syntax"},
     "worker": {"job", "result", "wire", "worker.server", "table"},
     "worker.server": {"worker", "worker.child", "job", "load", "result", "torch"},
     "worker.child": {"worker", "load", "result", "torch", "job", "table"},
@@ -55,7 +56,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "baseline": {"", "merge", "output", "result", "rule", "source"},
     "choice": {"config", "engine", "plugins", "result", "rule", "rules", "source", "suppress"},
     "items": {"config", "job", "result", "source"},
-    "run": {"choice", "config", "engine", "flow", "items", "job", "result", "source", "worker"},
+    "run": {"choice", "config", "engine", "flow", "items", "job", "reading", "result", "rule", "source", "worker"},
     "cli": {"", "diagram", "baseline", "config", "job", "measuring", "nearest", "output", "plugins", "report", "result"}
     | {"rule", "rules", "run", "source", "table", "rich", "typer"},
     "measuring": {"choice", "config", "engine", "items", "job", "result", "run", "shift", "source", "table", "worker"},
@@ -167,7 +168,7 @@ def test_commands_that_need_no_model_need_no_torch(arguments: list[str], tmp_pat
     code, imported = imported_by(COUNT_IMPORTS, *arguments, cwd=tmp_path)
     assert code == 0
     assert "dropcheck.cli" in imported
-    assert not imported & {"torch", "numpy"}
+    assert not imported & {"torch", "numpy", "libcst"}
 
 
 def test_linting_a_model_leaves_torch_to_the_worker(tmp_path: Path) -> None:

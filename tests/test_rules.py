@@ -18,7 +18,7 @@ from dropcheck.capture import ExampleInput, capture, construction_sites
 from dropcheck.encounter import shown
 from dropcheck.graph import Graph
 from dropcheck.ops import Granularity, Input, MatMul, Recurrent
-from dropcheck.reading import Witness, reconciled
+from dropcheck.reading import Witness, read, reconciled
 from dropcheck.rule import Example, Finding, Rule, Severity, Subject, Thresholds
 from dropcheck.rules import BUILTIN
 from dropcheck.rules.dc101_dropout_before_batchnorm import DropoutBeforeBatchNorm
@@ -85,7 +85,8 @@ def lines(rule: Rule, example: Example, graph: Graph) -> tuple[str, ...]:
     found = tuple(rule.check(Subject("net.py:Net", graph, shifts, Thresholds())))
     if rule.reads:
         path = next(node.site.path for node in graph if node.site is not None)
-        told, confirmed = reconciled(rule.read(SourceFile(path, HEADER + example.source)), found, Witness([graph]))
+        reading = read(SourceFile(path, HEADER + example.source), [rule])
+        told, confirmed = reconciled(reading, found, Witness([graph]))
         found = (*told, *confirmed)
     return written(found)
 
