@@ -88,16 +88,17 @@ def meetings(subject: Subject) -> Meetings:
             if way is None:
                 distant[name] = distant.get(name, 0) + 1
                 continue
-            reached = ratio(source.delta)
+            delta = source.delta
+            reached = 1.0 / delta if 0.0 < delta < 1.0 else ratio(delta)  # most are: spares a call for each
             if reached > worst:
-                worst, alone[name] = reached, source.delta
+                worst, alone[name] = reached, delta
             met = of[way].get(source.dropout)
             if met is None:
-                of[way][source.dropout] = Met(shift, source.delta, reached)
+                of[way][source.dropout] = Met(shift, delta, reached)
                 continue
             met.number += 1
             if reached > met.shift_ratio:
-                met.worst, met.delta, met.shift_ratio = shift, source.delta, reached
+                met.worst, met.delta, met.shift_ratio = shift, delta, reached
     return Meetings(of, alone, distant)
 
 

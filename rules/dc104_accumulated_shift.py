@@ -48,6 +48,10 @@ class AccumulatedShift(Rule):
     below the warning threshold, and norms behind a layer norm, are clean. Where most of the noise is stochastic depth's,
     the code alone has to promise a shift ratio of the error threshold (see DC105).
 
+    ## Options
+    `thresholds.error` and `thresholds.warning`: the shift ratios from which this is an error or a warning, below it is
+    left alone. Seen from the code alone it is at most a warning.
+
     ## Source
     Li et al. 2019, section 4, who measure the ratio at every norm of a network; Kim et al. 2023, guideline 1, for the
     remedy. That norms pass a shift on, with Δ up to 2.0, was measured for this rule on small trained networks.
@@ -140,15 +144,17 @@ class Net(nn.Module):
     """Two dropouts that stay below the warning threshold each can hardly go far beyond it together."""
 
     def check(self, subject: Subject) -> Iterator[Finding]:
-        met, reported = meetings(subject), _Reported(subject)
+        met, reported, branches = meetings(subject), _Reported(subject), _branch_dropouts(subject.graph)
         for name, shift in subject.shifts.norms.items():
             if shift.delta is None or not shift.sources:
                 continue
-            alone = subject.severity(met.alone[name]) if name in met.alone else None
-            if _is_as_bad(alone, subject.severity(shift.delta)):
+            alone = subject.severity(met.alone[name]).rank if name in met.alone else -1
+            severity = subject.severity(shift.delta)
+            if alone >= severity.rank:
                 continue
-            severity = _severity(subject, shift, shift.delta)
-            if severity is Severity.INFO or _is_as_bad(alone, severity) or reported.share(shift, severity) >= 0.5:
+            if branches and _share(shift, branches) >= 0.5:
+                severity = subject.severity_of_branches(shift.delta)
+            if severity is Severity.INFO or alone >= severity.rank or reported.share(shift, severity) >= 0.5:
                 continue
             distant = met.distant.get(name, 0)
             if distant or len(shift.sources) >= self.many:
@@ -159,36 +165,35 @@ class Net(nn.Module):
                 yield replace(finding, site=norm.site)
 
 
-class _Reported:
-    """How much of a shift comes from source lines that rules about single dropouts report."""
+class _Reported(dict[str, int]):
+    """By dropout, filled when asked: how severe the worst is that rules about single dropouts report of its line."""
 
     def __init__(self, subject: Subject) -> None:
+        super().__init__()
         self._subject = subject
-        self._by_dropout: dict[str, Severity | None] = {}
+
+    def __missing__(self, dropout: str) -> int:
+        severity = self._by_line.get(line_of(self._subject.graph[dropout]))
+        self[dropout] = -1 if severity is None else severity.rank
+        return self[dropout]
 
     def share(self, shift: NormShift, severity: Severity) -> float:
-        """The part, in [0, 1], that lines with findings at least this serious have in it."""
-        shares = ((self._severity(source.dropout), source.share) for source in shift.sources)
-        return fsum(share for one, share in shares if _is_as_bad(one, severity))
-
-    def _severity(self, dropout: str) -> Severity | None:
-        if dropout not in self._by_dropout:
-            self._by_dropout[dropout] = self._by_line.get(line_of(self._subject.graph[dropout]))
-        return self._by_dropout[dropout]
+        """The part of a shift, in [0, 1], that comes from lines with findings at least this serious."""
+        least = severity.rank
+        return fsum([source.share for source in shift.sources if self[source.dropout] >= least])
 
     @cached_property
     def _by_line(self) -> dict[Site | str, Severity]:
         return severities(self._subject)
 
 
-def _is_as_bad(one: Severity | None, other: Severity) -> bool:
-    return one is not None and one.rank >= other.rank
+def _branch_dropouts(graph: Graph) -> frozenset[str]:
+    """The dropouts of whole branches."""
+    return frozenset(node.name for node in graph.of(Dropout) if isinstance(node.op, Dropout) and drops_samples(node.op))
 
 
-def _severity(subject: Subject, shift: NormShift, delta: float) -> Severity:
-    ops = ((subject.graph[source.dropout].op, source.share) for source in shift.sources)
-    of_branches = fsum(share for op, share in ops if isinstance(op, Dropout) and drops_samples(op))
-    return subject.severity_of_branches(delta) if of_branches >= 0.5 else subject.severity(delta)
+def _share(shift: NormShift, dropouts: frozenset[str]) -> float:
+    return fsum(source.share for source in shift.sources if source.dropout in dropouts)
 
 
 def _origin(graph: Graph, shift: NormShift, distant: int) -> str:
