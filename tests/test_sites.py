@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import linecache
 import sys
+import tempfile
 from pathlib import Path
 from types import ModuleType
 
@@ -173,3 +174,26 @@ def test_the_constructor_is_put_back(net: Path) -> None:
     with pytest.raises(ZeroDivisionError), construction_sites():
         raise ZeroDivisionError
     assert nn.Module.__init__ is before
+
+
+def test_generated_code_is_reported_where_the_library_or_user_calls_it(
+    net: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(net.parent))
+    generated = net.parent / "propagate_k3x_9q0z.py"
+    generated.write_text("from torch.nn import functional as F\ndef run(x):\n    return F.dropout(x, 0.5)\n")
+    nodes = nodes_of(net, """
+import importlib.util
+def load(name, file):
+    spec = importlib.util.spec_from_file_location(name, file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+made, own = load("propagate", "propagate_k3x_9q0z.py"), {}
+exec("def scale(x): return F.relu(x)", globals(), own)
+class Net(nn.Module):
+    def forward(self, x):
+        return own["scale"](made.run(x))
+""")  # fmt: skip
+    assert text_at(net, nodes["/dropout"].site) == "made.run(x)"
+    assert text_at(net, nodes["/relu"].site) == 'own["scale"](made.run(x))'

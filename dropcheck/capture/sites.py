@@ -1,7 +1,8 @@
 """Where in the user's files a call was made or a layer constructed, read off the running stack.
 
 The innermost frames always belong to torch or to dropcheck. A frame is the *user's* unless its file lies in
-torch, in the standard library or among installed packages; a library's frame is used only when no user's is there.
+torch, in the standard library or among installed packages; a library's frame is used only when no user's is there,
+and that of generated code only when nothing else is.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import linecache
 import os
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -47,6 +49,23 @@ def _owner(filename: str) -> str:
     if path.startswith(_LIBRARIES) or f"{os.sep}site-packages{os.sep}" in path:
         return "library"
     return "user"
+
+
+_CONSOLES = ("<stdin>", "<console>", "<ipython-input")
+_RANDOM_LETTERS = 8
+"""How many tempfile puts behind a prefix."""
+
+
+@lru_cache(maxsize=4096)
+def _is_generated(filename: str, module: str) -> bool:
+    """Whether nobody wrote this code: it was compiled from a string, or lies in a temporary file a library made."""
+    if filename.startswith("<"):
+        return not filename.startswith(_CONSOLES)
+    folder, file = os.path.split(filename)
+    stem = os.path.splitext(file)[0]
+    extra = len(stem) - len(module.rpartition(".")[2])
+    named_by_tempfile = stem.startswith(module.rpartition(".")[2]) and extra in (_RANDOM_LETTERS, _RANDOM_LETTERS + 1)
+    return named_by_tempfile and os.path.realpath(folder) == os.path.realpath(tempfile.gettempdir())
 
 
 @lru_cache(maxsize=65536)
@@ -107,6 +126,7 @@ def call_site() -> CallSite:
     """The site of the call now being captured. Call it from within a hook, a mode or a tracer."""
     by_container = in_library = False
     fallback: FrameType | None = None
+    generated: FrameType | None = None
     origin: Origin | None = None
     first = True
     for frame in _outwards(sys._getframe(1)):
@@ -119,10 +139,14 @@ def call_site() -> CallSite:
             continue
         first = False
         origin = origin or (filename, frame.f_code.co_firstlineno, frame.f_lasti)
+        if _is_generated(filename, frame.f_globals.get("__name__", "")):
+            generated = generated or frame
+            continue
         if owner == "user":
             return CallSite(_site(frame.f_code, frame.f_lasti), by_container, in_library, origin)
         in_library = True
         fallback = fallback or frame
+    fallback = fallback or generated
     site = None if fallback is None else _site(fallback.f_code, fallback.f_lasti)
     return CallSite(site, by_container, in_library, origin)
 
