@@ -6,6 +6,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -35,12 +36,11 @@ class Arguments:
         """The same values in tensors of their own, for a forward that may write to them."""
         return self._each(torch.clone)
 
-    def halves(self) -> tuple[Arguments, Arguments]:
-        """The same samples in two batches."""
+    def parts(self, count: int) -> list[Arguments]:
+        """The same samples in so many batches, as equal as can be."""
         size = self.size
-        middle = size // 2
-        one, other = slice(0, middle), slice(middle, size)
-        return self._rows(one, size), replace(self._rows(other, size), bad=0)
+        cuts = [size * index // count for index in range(count + 1)]
+        return [self._rows(slice(start, end), size) for start, end in pairwise(cuts)]
 
     def first(self, samples: int) -> Arguments:
         """The first samples, in main memory."""

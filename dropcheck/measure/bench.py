@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parameter import is_lazy
 from torch.utils.hooks import RemovableHandle
 
 from dropcheck.capture.replica import random_state_kept
@@ -46,6 +47,7 @@ class Bench:
 
     def __init__(self, model: nn.Module, device: str | torch.device | None, amp: bool, seed: int) -> None:
         self.given = unwrapped(model)
+        _refuse_empty(self.given)
         self.device = chosen_device(self.given, device)
         self.model = _on(self.given, self.device)
         self.amp, self.seed = amp, seed
@@ -122,6 +124,19 @@ def unwrapped(model: nn.Module) -> nn.Module:
         model = inner
 
 
+def _refuse_empty(model: nn.Module) -> None:
+    """Raises MeasurementError for a model without weights: a forward would make some, and so change it."""
+    for name, module in model.named_modules():
+        own = (*module._parameters.values(), *module._buffers.values())
+        if any(tensor is not None and is_lazy(tensor) for tensor in own):
+            raise MeasurementError(
+                f"{type(module).__name__} {name!r} has never seen a batch",
+                "run the model once, or load trained weights, so that its layers know their sizes",
+            )
+    if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
+        raise MeasurementError("the model has no weights (it is on the meta device)", "give it weights, then measure")
+
+
 def chosen_device(model: nn.Module, device: str | torch.device | None) -> torch.device:
     """Where to run: the model's own device for None; for ``auto`` an accelerator if there is one.
 
@@ -154,8 +169,6 @@ def chosen_device(model: nn.Module, device: str | torch.device | None) -> torch.
 def _on(model: nn.Module, device: torch.device) -> nn.Module:
     """The model itself where it is on the device already, else a copy: the given one stays where it is."""
     devices = {tensor.device for tensor in (*model.parameters(), *model.buffers())}
-    if any(one.type == "meta" for one in devices):
-        raise MeasurementError("the model has no weights (it is on the meta device)", "give it weights, then measure")
     if device in devices or not devices:
         return model
     try:

@@ -132,13 +132,15 @@ class Feeder:
         pending, run = deque([arguments.to(self.bench.device)]), 0
         while pending:
             piece = pending.popleft()
-            if piece.size <= (self.tally.largest or piece.size) and self._fits(piece, index, run):
+            most = self.tally.largest or piece.size
+            if piece.size <= most and self._fits(piece, index, run):
                 run += 1
                 continue
             if piece.size < 2:
                 raise MeasurementError("not even a single sample fits into memory", "use smaller inputs, or the CPU")
-            self.tally.largest = min(self.tally.largest or piece.size, -(-piece.size // 2))
-            pending.extendleft(reversed(piece.halves()))
+            if piece.size <= most:
+                self.tally.largest = most = -(-piece.size // 2)
+            pending.extendleft(reversed(piece.parts(-(-piece.size // most))))
         self.tally.bad += arguments.bad
         self.tally.batches += 1
         self.tally.first = max(self.tally.first, given.size)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm, _LazyNormBase, _NormBase
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from dropcheck.table import MeasurementError
 
@@ -47,17 +47,12 @@ def norms_of(model: nn.Module, training: Mapping[nn.Module, bool]) -> tuple[Norm
     """The batch norms of ``model``; ``training`` says for each module whether it is in training mode while it trains.
 
     Raises:
-        MeasurementError: there is none, or one that has never seen a batch and does not know its size.
+        MeasurementError: there is none.
     """
     found = []
     for name, module in model.named_modules():
         if not isinstance(module, _BatchNorm):
             continue
-        if isinstance(module, _LazyNormBase) and module.has_uninitialized_params():
-            raise MeasurementError(
-                f"{type(module).__name__} {name!r} has never seen a batch",
-                "run the model once, or load trained weights, so that its layers know their sizes",
-            )
         mean, var = _stored(module.running_mean), _stored(module.running_var)
         found.append(Norm(name, module, not training[module], mean, var))
     if not found:
@@ -69,11 +64,7 @@ def norms_of(model: nn.Module, training: Mapping[nn.Module, bool]) -> tuple[Norm
 
 
 def _stored(buffer: Tensor | None) -> Tensor | None:
-    if buffer is None:
-        return None
-    if buffer.is_meta:
-        raise MeasurementError("the model has no weights (it is on the meta device)", "give it weights, then measure")
-    return buffer.detach().double().cpu() if buffer.device.type != "mps" else buffer.detach().cpu().double()
+    return None if buffer is None else buffer.detach().cpu().double()
 
 
 def left_out(model: nn.Module) -> Iterator[str]:
