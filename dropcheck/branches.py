@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from operator import itemgetter
+from typing import NamedTuple
 
 from dropcheck.graph import WEIGHT_LAYERS, Graph, Node
-from dropcheck.ops import Add, Dropout, Granularity, Rearrange, Resample, Weight
+from dropcheck.ops import Activation, Add, Dropout, Granularity, Rearrange, Resample, Weight
 
 LONGEST = 6
 """Weight layers in a row that are still a block's branch (an inverted bottleneck has 3, attention 4) and no network."""
@@ -54,8 +55,8 @@ class Branch:
 def branches(graph: Graph) -> tuple[Branch, ...]:
     """The residual branches of a model's blocks, in execution order of their additions.
 
-    Of the terms of a sum the one with the fewest weight layers is the shortcut: the identity, or one layer beside
-    several. Two terms alike are parallel paths, and what is longer than LONGEST is no block.
+    Of the terms of a sum the one with the fewest weight layers is the shortcut: the identity, or a projection beside
+    several layers or beside one with an activation. Other sums are of parallel paths.
     """
     forks = graph.forks
     found: list[Branch] = []
@@ -65,13 +66,10 @@ def branches(graph: Graph) -> tuple[Branch, ...]:
         if len(ways) < 2:
             continue
         sums.add(add.name)
-        (beside, _, shortcut), *others = sorted(
-            ((_weight_layers(way), len(way), way) for way in ways), key=itemgetter(0, 1)
-        )
-        for inside, _, spine in others:
-            is_block = 1 <= inside <= LONGEST and (beside == 0 or beside == 1 < inside)
-            if is_block and not any(node.name in sums or _enlarges(node) for node in spine):
-                found.append(Branch(add, spine, shortcut))
+        shortcut, *others = sorted(map(_Way.of, ways), key=itemgetter(slice(3)))
+        for way in others:
+            if way.is_beside(shortcut) and not any(node.name in sums or _enlarges(node) for node in way.nodes):
+                found.append(Branch(add, way.nodes, shortcut.nodes))
     return tuple(found)
 
 
@@ -127,5 +125,21 @@ def _enlarges(node: Node) -> bool:
     return isinstance(node.op, Resample)
 
 
-def _weight_layers(way: tuple[Node, ...]) -> int:
-    return sum(isinstance(node.op, WEIGHT_LAYERS) for node in way)
+class _Way(NamedTuple):
+    """A term of a sum: how many weight layers and activations it passes, its length, and its nodes."""
+
+    layers: int
+    activations: int
+    length: int
+    nodes: tuple[Node, ...]
+
+    @staticmethod
+    def of(nodes: tuple[Node, ...]) -> _Way:
+        layers = sum(isinstance(node.op, WEIGHT_LAYERS) for node in nodes)
+        return _Way(layers, sum(isinstance(node.op, Activation) for node in nodes), len(nodes), nodes)
+
+    def is_beside(self, shortcut: _Way) -> bool:
+        """Whether this is a block's branch if the other is the shortcut."""
+        if not 1 <= self.layers <= LONGEST or shortcut.layers > 1:
+            return False
+        return shortcut.layers == 0 or self.layers > 1 or self.activations > 0 == shortcut.activations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dropcheck.graph import WEIGHT_LAYERS, Node
+from dropcheck.graph import Node
 from dropcheck.relocation import Lone, lone_dropouts, met_by_dropout, moves
 from dropcheck.rule import Example, Finding, Rule, Severity, Subject
 
@@ -61,7 +61,7 @@ class ResidualDropoutPosition(Rule):
             _BLOCK.format("h = self.drop(self.conv1(F.relu(self.bn1(x))))", "h = self.conv2(F.relu(self.bn2(h)))"),
             expect=(
                 "9: warning Dropout(0.30) of a residual branch stands behind '1.conv1' and ahead of batch norm '1.bn2' (Δ = 0.70 at '1.bn2'); between '1.bn2' and its last weight layer '1.conv2' it would be 0.96",
-                "9: warning Dropout(0.30) of a residual branch stands behind '2.conv1' and ahead of batch norm '2.bn2' (Δ = 0.70 at '2.bn2'); between '2.bn2' and its last weight layer '2.conv2' it would be 0.97",
+                "9: warning Dropout(0.30) of a residual branch stands behind '2.conv1' and ahead of batch norm '2.bn2' (Δ = 0.70 at '2.bn2'); it belongs between '2.bn2' and its last weight layer '2.conv2'",
             ),
             input="2x3x8x8",
         ),
@@ -75,7 +75,7 @@ class ResidualDropoutPosition(Rule):
             _BLOCK.format("h = self.conv1(self.drop(F.relu(self.bn1(x))))", "h = self.conv2(F.relu(self.bn2(h)))"),
             expect=(
                 "9: warning Dropout(0.30) of a residual branch stands ahead of all its weight layers and of batch norm '1.bn2' (Δ = 0.93 at '1.bn2'); between '1.bn2' and its last weight layer '1.conv2' it would be 0.96",
-                "9: warning Dropout(0.30) of a residual branch stands ahead of all its weight layers and of batch norm '2.bn2' (Δ = 0.93 at '2.bn2'); between '2.bn2' and its last weight layer '2.conv2' it would be 0.97",
+                "9: warning Dropout(0.30) of a residual branch stands ahead of all its weight layers and of batch norm '2.bn2' (Δ = 0.93 at '2.bn2'); it belongs between '2.bn2' and its last weight layer '2.conv2'",
             ),
             input="2x3x8x8",
         ),
@@ -185,6 +185,5 @@ net = nn.Sequential(nn.Linear(16, 64), Residual(64))
 
 def _stands(lone: Lone, norm: Node) -> str:
     """``behind 'conv1' and ahead of batch norm 'bn2'``: its place among the branch's weight layers and norms."""
-    layers = [node.path for node in lone.branch.ahead_of(lone.dropout) if isinstance(node.op, WEIGHT_LAYERS)]
-    start = f"behind {layers[-1]!r} and ahead of" if layers else "ahead of all its weight layers and of"
+    start = f"behind {lone.previous.path!r} and ahead of" if lone.previous else "ahead of all its weight layers and of"
     return f"{start} batch norm {norm.path!r}"

@@ -63,7 +63,7 @@ class DropoutAfterLastWeight(Rule):
             _AFTER,
             expect=(
                 "10: warning Dropout(0.20) ends a residual branch, behind its last weight layer '1.conv2' (Δ = 0.89 at '2.bn1'); between '1.bn2' and its last weight layer '1.conv2' it would be 0.97",
-                "10: warning Dropout(0.20) ends a residual branch, behind its last weight layer '2.conv2' (Δ = 0.92 at '3'); between '2.bn2' and its last weight layer '2.conv2' it would be 0.98",
+                "10: warning Dropout(0.20) ends a residual branch, behind its last weight layer '2.conv2' (Δ = 0.92 at '3'); it belongs between '2.bn2' and its last weight layer '2.conv2'",
             ),
             input="2x3x8x8",
         ),
@@ -77,7 +77,7 @@ class DropoutAfterLastWeight(Rule):
             _BLOCK.format("out = self.conv2(F.relu(self.bn2(out)))", "x + F.dropout2d(out, 0.3, self.training)"),
             expect=(
                 "11: warning dropout2d(0.30) ends a residual branch, behind its last weight layer '1.conv2' (Δ = 0.82 at '2.bn1'); between '1.bn2' and its last weight layer '1.conv2' it would be 0.90",
-                "11: warning dropout2d(0.30) ends a residual branch, behind its last weight layer '2.conv2' (Δ = 0.87 at '3'); between '2.bn2' and its last weight layer '2.conv2' it would be 0.93",
+                "11: warning dropout2d(0.30) ends a residual branch, behind its last weight layer '2.conv2' (Δ = 0.87 at '3'); it belongs between '2.bn2' and its last weight layer '2.conv2'",
             ),
             input="2x3x8x8",
         ),

@@ -165,12 +165,11 @@ def _on_shortcuts(graph: Graph) -> dict[str, str]:
 
 def _behind_additions(graph: Graph) -> dict[str, str]:
     """The dropouts that take a residual sum before anyone else reads it, no more than elementwise work between."""
-    additions = {branch.add.name for branch in branches(graph)}
     found = {}
-    for node in filter(drops_units, graph.of(Dropout)):
-        above = graph.producers(node)
-        while len(above) == 1 and len(graph.successors(above[0])) == 1 and isinstance(above[0].op, _ELEMENTWISE):
-            above = graph.producers(above[0])
-        if len(above) == 1 and above[0].name in additions and len(graph.successors(above[0])) == 1:
-            found[node.name] = f"behind {above[0].path!r}"
+    for branch in branches(graph):
+        readers = graph.successors(branch.add)
+        while len(readers) == 1 and isinstance(readers[0].op, _ELEMENTWISE):
+            if drops_units(readers[0]):
+                found[readers[0].name] = f"behind {branch.add.path!r}"
+            readers = graph.successors(readers[0])
     return found

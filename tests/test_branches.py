@@ -55,6 +55,19 @@ class TestBranches:
         graph = draw(x=node(Input()), a=node(conv(), "x"), b=node(conv(), "x"), add=node(Add(), "a", "b"))
         assert branches(graph) == ()
 
+    def test_a_projection_beside_one_layer_with_an_activation(self) -> None:
+        graph = draw(
+            x=node(Input()),
+            f=node(Activation("relu"), "x"),
+            a=node(conv(), "f"),
+            b=node(conv(), "x"),
+            n=node(bn(), "b"),
+            d=node(dropout(), "n"),
+            add=node(Add(), "a", "d"),
+        )
+        (branch,) = branches(graph)
+        assert (names(branch.spine), names(branch.shortcut)) == ("f a", "b n d")
+
     def test_terms_of_different_origin_are_no_preactivation(self) -> None:
         graph = draw(x=node(Input()), y=node(Input()), a=node(conv(), "x"), add=node(Add(), "a", "y"))
         assert branches(graph) == ()

@@ -17,7 +17,26 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FOLDER = "tests/fixtures/real"
 EXPECTED: dict[str, dict[str, Any]] = tomllib.loads((ROOT / FOLDER / "expected.toml").read_text(encoding="utf-8"))
-CODES = ("DC101", "DC102", "DC103", "DC104", "DC105", "DC110", "DC111", "DC301", "DC402", "DC403", "DC404", "DC701")
+CODES = (
+    "DC101",
+    "DC102",
+    "DC103",
+    "DC104",
+    "DC105",
+    "DC110",
+    "DC111",
+    "DC201",
+    "DC202",
+    "DC203",
+    "DC204",
+    "DC301",
+    "DC302",
+    "DC402",
+    "DC403",
+    "DC404",
+    "DC601",
+    "DC701",
+)
 
 
 @pytest.fixture(scope="module")
