@@ -65,7 +65,7 @@ def feed_of(text: str) -> Feed:
         if not os.path.isfile(text):
             raise UsageError(f"--data {text}: there is no such file")
         return Feed(shown_path(text), os.path.abspath(text))
-    if os.path.exists(text):
+    if os.path.exists(text) and not text.endswith(".py"):
         expected = f"expected {', '.join(DATA_SUFFIXES[:-1])}, or a callable as in data.py:loader"
         raise UsageError(f"--data {text}: not a file of arrays; {expected}")
     try:

@@ -17,6 +17,7 @@ from dropcheck.job import Feed, Job
 from dropcheck.load.arrays import holds_tensors_alone, kind_of, read_arrays, tensors_by_name
 from dropcheck.load.failure import LoadError, foreign
 from dropcheck.load.importing import import_job
+from dropcheck.nearest import suggest
 from dropcheck.result import ErrorKind
 from dropcheck.simulate.synthetic import Maker
 from dropcheck.source.target import parse_arguments
@@ -117,11 +118,12 @@ def name_of(feed: Feed) -> str:
 
 def _called(feed: Feed, name: str) -> Any:
     assert feed.symbol is not None
-    found: Any = import_job(Job(feed.label, feed.path, feed.module))
+    module: Any = import_job(Job(feed.label, feed.path, feed.module))
+    found = module
     for part in feed.symbol.split("."):
         if not hasattr(found, part):
-            own = [one for one, value in vars(found).items() if callable(value) and not one.startswith("_")]
-            choice = f"choose from {', '.join(own[:_MOST_NAMES])}" if own else _GIVE
+            own = [key for key, one in vars(module).items() if getattr(one, "__module__", None) == module.__name__]
+            choice = suggest(part, own[:_MOST_NAMES]) if own else _GIVE
             raise LoadError(ErrorKind.CONFIG, f"--data: {feed.label} has no {part!r}", choice)
         found = getattr(found, part)
     if feed.call is None and _gives_batches(found):

@@ -63,7 +63,8 @@ def recalibrated_text(
     result = f"written to {one_line(target)}" if target is not None else "interrupted, and nothing was written"
     heading = Text.assemble((one_line(source), "bold"), f" recalibrated on {_data(table)}: {result}")
     blocks: list[list[RenderableType]] = [[heading], [_before_and_after(table)]]
-    blocks.append([*_remarks(console, table), *_told(console, "", _RECALIBRATED), *_notes(console, table)])
+    notes = _notes(console, table) if table.complete else ()
+    blocks.append([*_remarks(console, table), *_told(console, "", _RECALIBRATED), *notes])
     return _printed(console, blocks)
 
 
@@ -91,7 +92,7 @@ def _printed(console: Console, blocks: Iterable[Iterable[RenderableType]]) -> st
 
 
 def _model(report: Report) -> ModelReport | None:
-    return next(iter(report.analysed), None)
+    return next(iter(model for model in report.models if not model.by_design), None)
 
 
 def _heading(model: ModelReport | None, table: ShiftTable) -> Text:
@@ -130,6 +131,11 @@ def _probed(table: ShiftTable) -> Table:
 
 
 def _before_and_after(table: ShiftTable) -> Table:
+    if not any(norm.after is not None for norm in table):
+        drawn = _empty("Δ", "mean\nshift")
+        for norm in table:
+            drawn.add_row(_name(norm), _number(norm.delta_before), _decimals(norm.mean_shift))
+        return drawn
     drawn = _empty("Δ\nbefore", "\nafter", "mean shift\nbefore", "\nafter")
     for norm in table:
         after = norm.after
