@@ -21,7 +21,7 @@ DRAWN = r"rand|bernoulli|Bernoulli|binomial|uniform_"
 _UNIFORM = re.compile(r"^(torch|numpy\.random)\.(rand|rand_like|random|random_sample|uniform)$")
 _BERNOULLI = re.compile(r"(^torch\.bernoulli|^numpy\.random\.binomial)$")
 _DISTRIBUTION = re.compile(r"^torch\.distributions\.([\w.]+\.)?Bernoulli$")
-_RATE = re.compile(r"(?i)^_?(p|q)$|keep|drop|prob(?!s)|rate|ratio|frac|thresh|retain|survival")
+_RATE = re.compile(r"(?i)(^|_)(p|q)(_|$)|keep|drop|prob(?!s)|rate|ratio|frac|thresh|retain|survival")
 _COMPARISONS = frozenset({"<", "<=", ">", ">=", "lt", "le", "gt", "ge"})
 _ROUNDINGS = frozenset({"floor", "floor_", "int", "bool", "trunc", "round", "long", "byte"})
 _FILLED = frozenset({"full", "full_like", "new_full", "ones", "ones_like", "new_ones", "fill_", "fill"})

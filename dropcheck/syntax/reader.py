@@ -27,6 +27,7 @@ def read(tree: cst.Module, path: str) -> Read:
 class _Reader:
     def __init__(self, to: Expressions) -> None:
         self.to = to
+        self.trying = 0
 
     def block(self, body: Sequence[cst.CSTNode]) -> bool:
         """Reads statements one after the other; True if control never leaves them at the end.
@@ -105,8 +106,10 @@ class _Reader:
         return self.suite(node.body, blocks=tuple(blocks))
 
     def try_(self, node: cst.Try | cst.TryStar) -> bool:
+        self.trying += 1
         leaves = self.suite(node.body)
         caught = [self.suite(handler.body) for handler in node.handlers]
+        self.trying -= 1
         self.otherwise(node.orelse)
         if node.finalbody is not None and self.suite(node.finalbody.body):
             return True
@@ -171,6 +174,8 @@ class _Reader:
             name = _dotted(alias.name)
             own = "" if alias.asname is None else _dotted(alias.asname.name)
             top = name if module or own else name.partition(".")[0]
+            if not self.to.guards and not self.trying:
+                known[own or top] = []  # from here on it means this
             known.setdefault(own or top, []).append(f"{module}{top}")
 
     # Definitions -----------------------------------------------------------------------------------------------
