@@ -142,7 +142,8 @@ def _unbuilt(item: Item) -> Item:
     """A file that is only read, and so a module that is an error: to find its file would run code of its package."""
     if item.path is not None or item.file is None:
         return replace(item, jobs=())
-    message, hint = "it names a module, and --static only reads files", "name the file: package/nets.py"
+    message = "it names a module, and --static only reads files"
+    hint = f"name the file, as in {item.file.replace('.', '/')}.py"
     target = f"{item.file}:{item.symbol}"
     return replace(item, jobs=(), errors=(AnalysisError(target, ErrorKind.CONFIG, message, hint),))
 
