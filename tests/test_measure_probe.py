@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from measured_nets import IMAGE, images, inputs_of, one_thread, stack, trained, variances
+from by_hand import IMAGE, images, inputs_of, one_thread, stack, trained, variances
 from torch import Tensor, nn
 
 import dropcheck

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from measured_nets import images, inputs_of, one_thread, stack, trained, variances
+from by_hand import images, inputs_of, one_thread, stack, trained, variances
 from torch import Tensor, nn
 
 import dropcheck

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from measured_nets import images, one_thread, stack, trained
+from by_hand import images, one_thread, stack, trained
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 

@@ -43,7 +43,7 @@ def trained(name: str, seed: int, cache: Path | None = None) -> Trained:
         if stored is not None:
             stored.parent.mkdir(parents=True, exist_ok=True)
             torch.save(model.state_dict(), stored)
-    return Trained(name, model, data, _accuracy(model, data))
+    return Trained(name, model, data, accuracy(model, data))
 
 
 def _epochs(name: str) -> int:
@@ -70,7 +70,8 @@ def _train(model: nn.Module, data: Split, epochs: int, learning_rate: float) -> 
 
 
 @torch.no_grad()
-def _accuracy(model: nn.Module, data: Split) -> float:
+def accuracy(model: nn.Module, data: Split) -> float:
+    """The share of held-out samples that are classified rightly."""
     model.eval()
     guessed: Tensor = model(data.held_inputs).argmax(1)
     return float((guessed == data.held_labels).float().mean())
