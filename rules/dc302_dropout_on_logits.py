@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from dropcheck.branches import drops_units
 from dropcheck.encounter import shown
-from dropcheck.graph import Graph, Node
+from dropcheck.graph import WEIGHT_LAYERS, Graph, Node
 from dropcheck.ops import Activation, Dropout, Input, Output, Rearrange, Scale, Softmax, Weight
 from dropcheck.rule import Example, Finding, Rule, Severity, Subject
 
@@ -26,7 +26,10 @@ class Net(nn.Module):
 """
 _ON_LOGITS = ("x = self.fc2(F.relu(self.fc1(x)))", "self.dropout(x)")
 _HINTS = frozenset({"classifier", "cls", "head", "logit", "logits", "output", "prediction", "predictor"})
-_PARTS = re.compile(r"encoder|embed|feature|backbone|extract|proj|block|layer|attention|feed_?forward|ffn|adapter|neck")
+_PARTS = re.compile(
+    r"encoder|embed|feature|backbone|extract|proj|attention|feed_?forward|ffn|adapter|neck|pooler|(block|layer)s?\d*$"
+)
+_WHOLES = re.compile(r"classif|regress|predict")
 
 
 class DropoutOnLogits(Rule):
@@ -174,8 +177,10 @@ net = Mlp()
             return False
         if _HINTS & set(re.split(r"[^a-z]+", layer.path.lower())):
             return True
-        few = last.out_channels <= self.few and last.out_channels not in subject.guessed
-        return few or (last.out_channels <= self.many and layer in graph.head())
+        if last.out_channels in subject.guessed:
+            return False
+        ends_head = len(graph.of(*WEIGHT_LAYERS)) > 1 and layer in graph.head()
+        return last.out_channels <= (self.many if ends_head else self.few)
 
 
 def _behind(graph: Graph, dropout: Node) -> list[Node] | None:
@@ -204,4 +209,6 @@ def _read(graph: Graph, dropout: Node) -> Node:
 def _is_part(subject: Subject, layer: Node) -> bool:
     """Whether the names of model or layer speak of features or of a building block."""
     name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", subject.target.rpartition(":")[2]).lower()
-    return bool(_PARTS.search(name) or re.search(r"encoder|embed|proj|attention|backbone", layer.path.lower()))
+    if re.search(r"encoder|embed|proj|attention|backbone", layer.path.lower()):
+        return True
+    return bool(_PARTS.search(name)) and not _WHOLES.search(name)

@@ -240,6 +240,10 @@ class TestLogits:
     def test_parts_by_name(self, target: str) -> None:
         assert self.told(self.net(), target) == []
 
+    @pytest.mark.parametrize("target", ["net.py:TwoLayerNet", "nets.py:AttentionClassifier", "BlockRegressor"])
+    def test_wholes_by_name(self, target: str) -> None:
+        assert len(self.told(self.net(), target)) == 1
+
     def test_widths_that_nobody_wrote(self) -> None:
         assert self.told(self.net(), guessed=(64.0, 10.0)) == []
         assert len(self.told(self.net(path="classifier"), guessed=(64.0, 10.0))) == 1
