@@ -19,18 +19,15 @@ class Meter:
 
     def __init__(self, what: str, *, silent: bool) -> None:
         self.what, self.silent = what, silent
+        self.said = False
         self.bar: Bar | None = None
         self.task: TaskID | None = None
 
     def __enter__(self) -> Meter:
-        if self.silent:
-            return self
-        if not sys.stderr.isatty():
-            say(f"dropcheck: {self.what}")
-            return self
-        self.bar = _bar()
-        self.task = self.bar.add_task(self.what, total=None)
-        self.bar.start()
+        if not self.silent and sys.stderr.isatty():
+            self.bar = _bar()
+            self.task = self.bar.add_task(self.what, total=None)
+            self.bar.start()
         return self
 
     def __exit__(
@@ -40,6 +37,9 @@ class Meter:
             self.bar.stop()
 
     def hear(self, progress: Progress) -> None:
+        if self.bar is None and not self.silent and not self.said:
+            say(f"dropcheck: {self.what}")
+            self.said = True
         if self.bar is not None and self.task is not None:
             self.bar.update(self.task, completed=progress.done, total=progress.total)
 
