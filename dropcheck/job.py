@@ -122,7 +122,6 @@ class CapturedModel:
     reason: str | None = None
     capture: Literal["fx", "record"] | None = None
     arguments: str | None = None
-    guessed: tuple[float, ...] = ()
     input: str | None = None
     graph: Graph | None = None
     shifts: Shifts | None = None
@@ -130,6 +129,7 @@ class CapturedModel:
     weights: str | None = None
     layers: tuple[LayerStatistics, ...] = ()
     by_design: bool = False
+    guessed: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
