@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import traceback
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -20,7 +18,8 @@ from dropcheck.capture.evaluation import mark_draws
 from dropcheck.capture.example import Budget, ExampleInput, OverBudget
 from dropcheck.capture.lower import lower
 from dropcheck.capture.record import record
-from dropcheck.capture.replica import random_state_kept, replica
+from dropcheck.capture.replica import replica
+from dropcheck.capture.surroundings import undisturbed
 from dropcheck.graph import Graph, Site
 from dropcheck.ops import Pool
 
@@ -90,8 +89,7 @@ def capture(
     Raises:
         CaptureError: no way worked.
     """
-    with random_state_kept(), _one_thread(), _eager(model), warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
+    with undisturbed(model), torch.no_grad():
         return _Attempt(model, twin, built or {}).over(inputs)
 
 
@@ -206,27 +204,6 @@ class _Attempt:
         return CaptureError(
             f"forward raised {kind}: {text}", "give an input it accepts with --input, as in --input 2x3x32x32", details
         )
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """The tensors are small: handing them out to threads costs more than it saves, most of all on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-@contextmanager
-def _eager(model: nn.Module) -> Iterator[None]:
-    """Compiled modules run as they were written."""
-    if not any(hasattr(module, "_orig_mod") for module in model.modules()):
-        yield
-        return
-    with torch.compiler.set_stance("force_eager"):
-        yield
 
 
 def _collapses(calls: Iterable[Call]) -> bool:

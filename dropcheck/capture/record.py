@@ -6,10 +6,8 @@ written down. The model that is run is a twin made for this: it may be changed.
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from types import CellType
 from typing import Any
 
 import torch
@@ -23,7 +21,7 @@ from dropcheck.capture.cheap import runs_cheaply
 from dropcheck.capture.example import Budget, ExampleInput
 from dropcheck.capture.names import plain_name, writes_its_argument
 from dropcheck.capture.sites import call_site
-from dropcheck.capture.tensors import tensors_in
+from dropcheck.capture.tensors import is_stored, shape_of, tensors_in
 
 
 def record(model: nn.Module, example: ExampleInput, training: Mapping[str, bool], budget: Budget) -> list[Call]:
@@ -77,7 +75,7 @@ class _Recorder(TorchFunctionMode):
                     for tensor in tensors_in(stored):
                         self._bind(tensor, Value(None, tuple(tensor.shape), f"{path}.{name}".lstrip(".")))
         for name, tensor in (*self.model.named_parameters(), *self.model.named_buffers()):
-            self._bind(tensor, Value(None, _shape(tensor), name))
+            self._bind(tensor, Value(None, shape_of(tensor), name))
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -96,7 +94,7 @@ class _Recorder(TorchFunctionMode):
     def inputs(self, example: ExampleInput) -> None:
         for position, tensor in enumerate(tensors_in([*example.args, dict(example.kwargs)])):
             if id(tensor) not in self.values:
-                self._add(Call("input", f"input_{position}" if position else "input", shape=_shape(tensor)), tensor)
+                self._add(Call("input", f"input_{position}" if position else "input", shape=shape_of(tensor)), tensor)
 
     def output(self, result: Any) -> None:
         found = tuple(self._value(tensor) for tensor in tensors_in(result))
@@ -186,7 +184,7 @@ class _Recorder(TorchFunctionMode):
     # Tensors ---------------------------------------------------------------------------------------------------
 
     def _value(self, tensor: torch.Tensor) -> Value:
-        return self.values.get(id(tensor), Value(None, _shape(tensor)))
+        return self.values.get(id(tensor), Value(None, shape_of(tensor)))
 
     def _path(self) -> str:
         """Of the module whose forward is running; of the nearest around it where that is not registered."""
@@ -201,8 +199,8 @@ class _Recorder(TorchFunctionMode):
         for tensor in tensors_in(tensors):
             if id(tensor) in self.values:
                 continue
-            if not fresh and _is_stored(tensor):
-                self._bind(tensor, Value(None, _shape(tensor)))
+            if not fresh and is_stored(tensor):
+                self._bind(tensor, Value(None, shape_of(tensor)))
                 continue
             given = self.parents[-1][1] if self.parents else []
             self._add(Call(UNSEEN, self._path(), tuple(given), where=call_site()), tensor)
@@ -215,10 +213,10 @@ class _Recorder(TorchFunctionMode):
         self.budget.check()
         index = len(self.calls)
         found = list(tensors_in(result))
-        call.shape = _shape(found[0]) if found else call.shape
+        call.shape = shape_of(found[0]) if found else call.shape
         self.calls.append(call)
         for tensor in found:
-            self._bind(tensor, Value(index, _shape(tensor)))
+            self._bind(tensor, Value(index, shape_of(tensor)))
 
     def _replaced(self, nest: Any) -> Any:
         """The arguments with Values for tensors."""
@@ -242,14 +240,3 @@ _RETURNS = frozenset({"from_numpy", "tensor", "as_tensor", "asarray"})
 
 def _is_array(item: Any) -> bool:
     return hasattr(item, "__array_interface__")
-
-
-def _is_stored(tensor: torch.Tensor) -> bool:
-    """Whether a global variable or a closure holds the tensor: it was there before the forward ran."""
-    holders = gc.get_referrers(tensor)
-    return any(isinstance(one, CellType) or (isinstance(one, dict) and "__builtins__" in one) for one in holders)
-
-
-def _shape(tensor: torch.Tensor) -> tuple[int, ...] | None:
-    """Lazy parameters have none yet."""
-    return None if nn.parameter.is_lazy(tensor) else tuple(tensor.shape)

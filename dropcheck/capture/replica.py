@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.parameter import is_lazy
 
+_COPYING = 8
+"""Copying takes a dozen frames for each level of nesting; running takes three."""
+
 
 def replica(model: nn.Module, device: str) -> nn.Module:
     """A copy that shares nothing with ``model``, its tensors on ``device``, without the hooks put on it from outside.
@@ -26,7 +29,34 @@ def replica(model: nn.Module, device: str) -> nn.Module:
         for tensor in (*module._parameters.values(), *module._buffers.values(), *vars(module).values()):
             if isinstance(tensor, Tensor) and not is_lazy(tensor):
                 memo.setdefault(id(tensor), _moved(tensor, device))
-    return deepcopy(model, memo)
+    with recursion_allowed(_COPYING):
+        return deepcopy(model, memo)
+
+
+def every_path(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Each module under every path that leads to it, as ``named_modules(remove_duplicate=False)``.
+
+    Unlike that, it ends where a module holds one that it is a part of.
+    """
+
+    def below(path: str, module: nn.Module, around: tuple[nn.Module, ...]) -> Iterator[tuple[str, nn.Module]]:
+        yield path, module
+        for name, child in module._modules.items():
+            if child is not None and not any(child is one for one in (*around, module)):
+                yield from below(f"{path}.{name}" if path else name, child, (*around, module))
+
+    return below("", model, ())
+
+
+@contextmanager
+def recursion_allowed(times: int) -> Iterator[None]:
+    """While open, calls may nest that many times deeper than the user's own may."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(times * limit)
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 def _hook_tables(module: nn.Module) -> Iterator[dict[int, Any]]:

@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from dropcheck.capture.replica import every_path
 from dropcheck.graph import Site
 
 _TORCH = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
@@ -177,7 +178,7 @@ class BuiltSites:
     def by_path(self, model: nn.Module) -> dict[str, Site]:
         """Construction sites by module path; a copied layer takes the site of the nearest module around it."""
         sites: dict[str, Site] = {}
-        for path, module in model.named_modules(remove_duplicate=False):
+        for path, module in every_path(model):
             known, site = self._sites.get(id(module), (None, None))
             if known is not module or site is None:
                 site = sites.get(path.rpartition(".")[0])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
+from types import CellType
 from typing import Any
 
 import torch
+from torch import nn
 
 
 def tensors_in(value: Any) -> Iterator[torch.Tensor]:
@@ -37,3 +40,14 @@ def _parts(item: Any) -> list[Any] | None:
     if isinstance(item, slice):
         return [item.start, item.stop, item.step]
     return None
+
+
+def is_stored(tensor: torch.Tensor) -> bool:
+    """Whether a global variable or a closure holds the tensor: it was there before the forward ran."""
+    holders = gc.get_referrers(tensor)
+    return any(isinstance(one, CellType) or (isinstance(one, dict) and "__builtins__" in one) for one in holders)
+
+
+def shape_of(tensor: torch.Tensor) -> tuple[int, ...] | None:
+    """Lazy parameters have none yet."""
+    return None if nn.parameter.is_lazy(tensor) else tuple(tensor.shape)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from dropcheck.capture.replica import every_path
 from dropcheck.graph import Graph
 from dropcheck.shift import Shifts
 
@@ -57,7 +58,7 @@ class Statistics:
 
 def statistics(model: nn.Module, graph: Graph) -> dict[str, Statistics]:
     """The running statistics of the norms that remember, by node name, as far as a module holds them."""
-    modules = dict(model.named_modules(remove_duplicate=False))
+    modules = dict(every_path(model))
     found = {}
     for node in graph:
         module = modules.get(node.path.partition("/")[0]) if node.remembers else None

@@ -1,0 +1,204 @@
+"""Models that do what few do: they are captured all the same, and left alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from small_models import Lambda, kinds
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import dropcheck
+from dropcheck import ops
+from dropcheck.capture import ExampleInput, capture
+from dropcheck.capture.replica import every_path, replica
+from dropcheck.graph import Graph
+
+ROWS = (6, 4)
+
+
+def parts(**more: nn.Module) -> dict[str, nn.Module]:
+    return {"fc": nn.Linear(4, 4), "drop": nn.Dropout(0.5), "norm": nn.BatchNorm1d(4), **more}
+
+
+def graph_of(model: nn.Module, x: Tensor) -> Graph:
+    """Of a copy, as ``dropcheck.lint`` does it."""
+    example = ExampleInput((x.clone(),), given=True)
+    return capture(replica(model, "meta"), [example], twin=lambda: replica(model, "cpu")).graph
+
+
+def differentiates(m: Any, x: Tensor) -> Tensor:
+    x = x.detach().requires_grad_()
+    energy = m.norm(m.drop(m.fc(x))).sum()
+    (force,) = torch.autograd.grad(energy, x, create_graph=True)
+    return force
+
+
+def learns(m: Any, x: Tensor) -> Tensor:
+    loss = m.norm(m.drop(m.fc(x))).square().mean()
+    loss.backward()
+    return loss - m.fc.weight.grad.square().sum()
+
+
+def writes_to_its_input(m: Any, x: Tensor) -> Tensor:
+    x.mul_(2)
+    x[:, 0] = 0
+    return m.norm(m.drop(m.fc(x)))
+
+
+def loops_on_values(m: Any, x: Tensor) -> Tensor:
+    y = m.norm(m.drop(m.fc(x)))
+    while y.abs().max() > 1e-3:
+        y = y * 0.25
+    return y
+
+
+def returns_nothing(m: Any, x: Tensor) -> None:
+    m.last = m.norm(m.drop(m.fc(x)))
+
+
+@dataclasses.dataclass
+class Prediction:
+    logits: Tensor
+    hidden: list[Tensor]
+
+
+class Named(dict[str, Any]):
+    def __getattr__(self, name: str) -> Any:
+        return self[name]
+
+
+FORWARDS: dict[str, Callable[[Any, Tensor], Any]] = {
+    "differentiates": differentiates,
+    "learns": learns,
+    "writes to its input": writes_to_its_input,
+    "loops on values": loops_on_values,
+    "returns a dataclass": lambda m, x: Prediction(m.norm(m.drop(m.fc(x))), [x]),
+    "returns a dict": lambda m, x: {"a": m.norm(m.drop(m.fc(x))), "b": {"c": [x, None]}},
+    "returns a dict of its own": lambda m, x: Named(logits=m.norm(m.drop(m.fc(x)))),
+    "returns a number": lambda m, x: m.norm(m.drop(m.fc(x))).argmax().item(),
+    "returns nothing": returns_nothing,
+}
+
+
+@pytest.mark.parametrize("name", FORWARDS)
+def test_a_forward_that(name: str) -> None:
+    model = Lambda(FORWARDS[name], **parts())
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    x = torch.rand(ROWS)
+    given = x.clone()
+    report = dropcheck.lint(model, x)
+    assert report.errors == ()
+    (shown,) = report.models
+    assert [(norm.name, round(norm.delta or 0.0, 2)) for norm in shown.norms] == [("norm", 0.5)]
+    assert torch.equal(x, given)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert model.fc.weight.grad is None
+    assert "last" not in vars(model)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("given", [True, False])
+def test_models_of_other_precisions(dtype: torch.dtype, given: bool) -> None:
+    model = Lambda(lambda m, x: m.norm(m.drop(m.fc(x))), **parts()).to(dtype)
+    report = dropcheck.lint(model, torch.rand(ROWS, dtype=dtype) if given else None)
+    assert [norm.name for norm in report.models[0].norms] == ["norm"]
+    assert {parameter.dtype for parameter in model.parameters()} == {dtype}
+
+
+def test_parameters_that_two_layers_share() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5), nn.Linear(4, 4), nn.BatchNorm1d(4))
+    model[2].weight = model[0].weight
+    graph = graph_of(model, torch.rand(ROWS))
+    assert [node.path for node in graph.of(ops.Weight)] == ["0", "2"]
+
+
+def test_a_layer_under_two_names_is_called_by_the_first() -> None:
+    drop, norm = nn.Dropout(0.5), nn.BatchNorm1d(4)
+    graph = graph_of(nn.Sequential(nn.Sequential(drop, norm), nn.Sequential(drop, norm)), torch.rand(ROWS))
+    assert [(node.name, node.path) for node in graph.of(ops.Dropout, ops.BatchNorm)] == [
+        ("0.0", "0.0"),
+        ("0.1", "0.1"),
+        ("0.0@2", "0.0"),
+        ("0.1@2", "0.1"),
+    ]
+
+
+class Recursive(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop, self.norm = nn.Dropout(0.5), nn.BatchNorm1d(4)
+
+    def forward(self, x: Tensor, depth: int = 3) -> Tensor:
+        return x if depth == 0 else self.forward(self.norm(self.drop(x)), depth - 1)
+
+
+class Tree(nn.Module):
+    def __init__(self, depth: int) -> None:
+        super().__init__()
+        self.left = Tree(depth - 1) if depth else nn.Dropout(0.1)
+        self.right = Tree(depth - 1) if depth else nn.BatchNorm1d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.right(self.left(x))
+
+
+def test_recursion() -> None:
+    assert kinds(graph_of(Recursive(), torch.rand(ROWS))) == ["Input", *["Dropout", "BatchNorm"] * 3, "Output"]
+    assert kinds(graph_of(Tree(4), torch.rand(ROWS))) == ["Input", *["Dropout", "BatchNorm"] * 16, "Output"]
+
+
+class Endless(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.forward(F.relu(x))
+
+
+def test_recursion_without_end_is_an_error_of_the_model() -> None:
+    report = dropcheck.lint(Endless(), torch.rand(ROWS))
+    assert [error.message.partition(":")[0] for error in report.errors] == ["forward raised RecursionError"]
+
+
+class Parented(nn.Module):
+    """A part that knows the whole: a circle of modules."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.child = nn.Dropout(0.5)
+        self.child.parent = self
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.child(x)
+
+
+def test_modules_in_a_circle() -> None:
+    model = Parented()
+    report = dropcheck.lint(model, torch.rand(ROWS))
+    assert report.errors == ()
+    assert [drop.name for drop in report.models[0].dropouts] == ["child"]
+    assert [path for path, _ in every_path(model)] == ["", "child"]
+
+
+def test_layers_two_hundred_deep() -> None:
+    model: nn.Module = nn.Dropout(0.5)
+    for _ in range(200):
+        model = nn.Sequential(model)
+    limit = sys.getrecursionlimit()
+    assert len(graph_of(model, torch.rand(ROWS)).of(ops.Dropout)) == 1
+    assert sys.getrecursionlimit() == limit
+
+
+def test_two_thousand_layers() -> None:
+    blocks = ((nn.Linear(4, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Dropout(0.1)) for _ in range(500))
+    model = nn.Sequential(*(layer for block in blocks for layer in block))
+    x = torch.rand(ROWS)
+    graph_of(model[:4], x)
+    start = time.process_time()
+    graph = graph_of(model, x)
+    assert len(graph) == 2002
+    assert time.process_time() - start < 5.0  # it takes half a second; what grows faster than the model takes minutes
