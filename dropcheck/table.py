@@ -21,6 +21,10 @@ OFF = 0.1
 """Relative error from which a prediction counts as off."""
 
 
+SYNTHETIC = "synthetic smooth noise"
+"""What a table calls data that were made up."""
+
+
 class MeasurementError(Exception):
     """Something that could not be measured or recalibrated: what is wrong, and what to do about it."""
 
@@ -168,7 +172,9 @@ class MeasuredNorm:
 
     @property
     def badness(self) -> float:
-        """The larger of max(Δ, 1/Δ) and the shift ratio; 0 where nothing is known."""
+        """The larger of max(Δ, 1/Δ) and the shift ratio; 0 where nothing is known, or nothing stored."""
+        if self.moving_var is None:
+            return 0.0
         known = [ratio(one) for one in (self.delta, self.stored.stored_delta) if one is not None]
         return max(known, default=0.0)
 

@@ -32,11 +32,10 @@ from dropcheck.measure.recalibrating import Recalibrating
 from dropcheck.result import AnalysisError, ErrorKind
 from dropcheck.shift import predict
 from dropcheck.source.spec import InputSpec
-from dropcheck.table import MeasurementError, Progress, ShiftTable, joined
+from dropcheck.table import SYNTHETIC, MeasurementError, Progress, ShiftTable, joined
 
 Told = Began | CapturedModel | AnalysisError | Progress | ShiftTable
 
-SYNTHETIC = "synthetic smooth noise"
 _NO_PREDICTIONS = (
     "the weights are marked as recalibrated: no shift is predicted between them and evaluation, which the shift ratio "
     "shows; Δ still compares dropout off with dropout on"

@@ -15,13 +15,12 @@ from dropcheck.capture.replica import random_state_kept, replica
 from dropcheck.load.data import Synthetic
 from dropcheck.load.inputs import example_inputs
 from dropcheck.load.live import capture_live
-from dropcheck.load.measuring import SYNTHETIC
 from dropcheck.measure.batches import Arguments
 from dropcheck.measure.bench import unwrapped
 from dropcheck.measure.probing import Probing
 from dropcheck.measure.recalibrating import Recalibrating, Stat
 from dropcheck.shift import predict
-from dropcheck.table import MeasurementError, Progress, ShiftTable, joined
+from dropcheck.table import SYNTHETIC, MeasurementError, Progress, ShiftTable, joined
 
 GIVEN = "given data"
 _NOISE = 24  # batches of synthetic noise, unless the caller says how many

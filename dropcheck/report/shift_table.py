@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from io import StringIO
 from math import floor, isfinite, log10
 from typing import Any
@@ -18,11 +18,12 @@ from dropcheck.report.layout import hanging
 from dropcheck.report.wording import delta_text, json_text, one_line, place, plural, share_text, visible
 from dropcheck.result import ModelReport, Report
 from dropcheck.rule import Finding, Severity
-from dropcheck.table import OFF, MeasuredNorm, ShiftTable
+from dropcheck.table import OFF, SYNTHETIC, MeasuredNorm, ShiftTable
 
 _TONE = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "blue"}
 _NARROWEST = 60
 _UNKNOWN = "–"
+_MOST_NAMES = 4
 _DELTA = (
     "Δ: variance at the norm's input with dropout off, divided by that with dropout on (± standard error). "
     "Shift ratio: how many times the running variance differs from the former; mean shift: how far the running mean is "
@@ -46,12 +47,12 @@ def as_text(report: Report, table: ShiftTable, *, color: bool = False, width: in
     model = _model(report)
     blocks: list[list[RenderableType]] = [[_heading(model, table)], [_probed(table)]]
     console = _console(color, width)
-    below = [*_remarks(console, table), *_told(console, "", _DELTA)]
-    blocks.append([*below, *_notes(console, table)])
+    blocks += [[*_remarks(console, table), *_notes(console, table)], [*_told(console, "", _DELTA)]]
     found = [line for finding in report.findings for line in _finding(console, finding, table)]
     if found:
         blocks.append([Text("Findings of lint, predicted and measured:", "bold"), *found])
-    blocks.append([*_mispredicted(console, table), _worst(table)])
+    judged = () if table.data == SYNTHETIC else _mispredicted(console, table)
+    blocks.append([*judged, _worst(table)])
     return _printed(console, blocks)
 
 
@@ -64,7 +65,7 @@ def recalibrated_text(
     heading = Text.assemble((one_line(source), "bold"), f" recalibrated on {_data(table)}: {result}")
     blocks: list[list[RenderableType]] = [[heading], [_before_and_after(table)]]
     notes = _notes(console, table) if table.complete else ()
-    blocks.append([*_remarks(console, table), *_told(console, "", _RECALIBRATED), *notes])
+    blocks += [[*_remarks(console, table), *notes], [*_told(console, "", _RECALIBRATED)]]
     return _printed(console, blocks)
 
 
@@ -80,9 +81,9 @@ def _console(color: bool, width: int) -> Console:
     )
 
 
-def _printed(console: Console, blocks: Iterable[Iterable[RenderableType]]) -> str:
+def _printed(console: Console, blocks: Iterable[Sequence[RenderableType]]) -> str:
     with console.capture() as capture:
-        for number, block in enumerate(blocks):
+        for number, block in enumerate(block for block in blocks if block):
             if number:
                 console.print()
             for line in block:
@@ -119,7 +120,7 @@ def _probed(table: ShiftTable) -> Table:
     if attributed:
         drawn.add_column("dropouts to blame", overflow="fold")
     for norm in table:
-        off = norm.prediction_error is not None and norm.prediction_error > OFF
+        off = table.data != SYNTHETIC and norm.prediction_error is not None and norm.prediction_error > OFF
         cells = (
             Text(_number(norm.predicted), "yellow" if off else ""),
             Text(_with_error(norm.delta, norm.delta_error)),
@@ -179,9 +180,14 @@ def _with_error(value: float | None, error: float | None) -> str:
 
 
 def _remarks(console: Console, table: ShiftTable) -> Iterator[Text]:
+    """Each remark once, with the norms it is about."""
+    about: dict[str, list[str]] = {}
     for norm in table:
         if norm.remark:
-            yield from _told(console, f"{one_line(norm.name)}: ", norm.remark)
+            about.setdefault(norm.remark, []).append(one_line(norm.name))
+    for remark, names in about.items():
+        more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+        yield from _told(console, "", f"{', '.join(names[:_MOST_NAMES])}{more}: {remark}")
 
 
 def _notes(console: Console, table: ShiftTable) -> Iterator[Text]:
