@@ -2,12 +2,12 @@
 
 Input: images 2x1x16x16. Output: one score per digit.
 
-Run it (under a minute on one core, with scikit-learn for its digits): `python examples/recalibrate_story.py`. It trains
+Run it (half a minute on one core, with scikit-learn for its digits): `python examples/recalibrate_story.py`. It trains
 the network below, tests it, measures the shifts with dropcheck.probe, estimates the statistics of its batch norms again
 with dropcheck.recalibrate, and tests the same weights once more.
 
 What dropcheck says of the code: the noise of each block's dropout goes through a max-pool and a convolution into the
-batch norm of the next block. The blocks with no pool behind them do less harm.
+batch norm of the next block. The last block is the exception: no batch norm comes after it.
 """
 
 from collections.abc import Iterator

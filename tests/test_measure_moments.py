@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from dropcheck.measure.moments import GROUPS, Collected, Place, Sums, sums_of, total
 
@@ -92,6 +93,17 @@ def test_memory_does_not_grow_with_the_number_of_batches() -> None:
         assert found.sums is not None
         sizes.add(found.sums.values.numel())
     assert sizes == {4 * GROUPS * 7}
+
+
+def test_nothing_waits_for_the_device() -> None:
+    """A fake tensor has no values to look at: whoever asks for one raises."""
+    with FakeTensorMode():
+        found = Collected()
+        for index in range(2):
+            x = torch.randn(4, 3, 5, 5)
+            found.add({Place("one", 1): sums_of(x), Place("other", 1): sums_of(x.half().flatten(1))}, index)
+        with pytest.raises(DataDependentOutputException):
+            x.isfinite().all().item()
 
 
 def test_without_a_group_the_rest_is_left() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -118,6 +120,20 @@ def test_a_channel_without_numbers_keeps_its_statistics() -> None:
     dropcheck.recalibrate(net, [torch.randn(64, 3) * 3.0 for _ in range(4)])
     assert net.norm.running_var[1] == 1.0
     assert net.norm.running_var[0] > 7.0
+
+
+def test_the_example_tells_the_story(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "examples"))
+    story: Any = importlib.import_module("recalibrate_story")
+    batches, *held = story.load()
+    few = story.Digits(batches.images[:512], batches.labels[:512])
+    monkeypatch.setattr(story, "load", lambda: (few, *held))
+    monkeypatch.setattr(story, "EPOCHS", 1)
+    story.main()
+    first, *lines, last = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0].strip() for line in lines] == [f"features.{norm}" for norm in (1, 6, 11, 16)] * 2
+    assert [float(line.rpartition(" ")[2]) for line in lines[4:]] == pytest.approx([1.0] * 4, abs=0.1)
+    assert all(0.0 <= float(line.rpartition(" ")[2]) <= 1.0 for line in (first, last))
 
 
 # assert_no_variance_shift --------------------------------------------------------------------------------------------

@@ -71,6 +71,7 @@ class Recalibrating(Run):
         self.before, self.quiet, self.after = Collected(), Collected(), Collected()
         self.new: dict[str, tuple[Tensor, Tensor]] = {}
         self.once = False
+        self.estimated = Progress(0, None, 0)
 
     def steps(self, batches: Iterable[Any], limit: int | None = None) -> Generator[Progress, None, None]:
         """Runs the batches, at most ``limit`` of them, one step each, and once more where that is possible.
@@ -117,16 +118,17 @@ class Recalibrating(Run):
     def _estimate(self, batches: Iterable[Any], limit: int | None, passes: int) -> Iterator[Progress]:
         with self.bench.open():
             for step in self.feeder.steps(batches, limit):
+                self.estimated = step
                 yield replace(step, total=None if step.total is None else passes * step.total)
 
     def _check(self, batches: Iterable[Any], limit: int | None) -> Iterator[Progress]:
-        first = self.feeder.tally
+        first = self.estimated
         checking = Feeder(self.bench, self._measure_after, self.ranks)
         statistics = {norm.module: self.new[norm.name] for norm in self.norms if norm.name in self.new}
         with self.bench.open(), using(statistics):
             for step in checking.steps(batches, limit):
                 total = None if step.total is None else 2 * step.total
-                yield Progress(first.batches + step.done, total, first.samples + step.samples)
+                yield Progress(first.done + step.done, total, first.samples + step.samples)
 
     def _measure(self, arguments: Arguments, draw: int) -> list[Seen]:
         return [
