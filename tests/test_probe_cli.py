@@ -9,12 +9,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from jsonschema import Draft202012Validator
 from measured_nets import error_of, furnish, job, ranks, table_of
 
@@ -34,12 +36,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """For measuring in this process, which a worker's child does in its own."""
-    before = signal.getsignal(signal.SIGINT)
+    before, threads = signal.getsignal(signal.SIGINT), torch.get_num_threads()
+    torch.set_num_threads(1)  # the order in which numbers are added up is that of the processes below
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setattr(sys, "argv", ["dropcheck"])
     monkeypatch.setattr(sys, "modules", dict(sys.modules))
     yield folder
+    torch.set_num_threads(threads)
     signal.signal(signal.SIGINT, before)
 
 
@@ -65,9 +69,9 @@ def dropcheck(folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captu
 
 
 def test_json_is_that_of_lint_with_what_was_measured(dropcheck: Run, folder: Path) -> None:
-    options = ("--data", "data.npz", "--attribute", "--format", "json", "--plot", "shift.svg")
+    options = ("--data", "data.npz", "--attribute", "--format", "json", "--plot", "shift.svg", "--fail-on", "error")
     code, out, err = dropcheck(*PROBE, *options)
-    assert (code, err) == (0, "dropcheck: measuring nets.py:Net\n")
+    assert (code, err) == (1, "dropcheck: measuring nets.py:Net\n")
     report = json.loads(out)
     schema = json.loads(files("dropcheck.report").joinpath("schema.json").read_text(encoding="utf-8"))
     Draft202012Validator(schema).validate(report)
@@ -83,17 +87,6 @@ def test_json_is_that_of_lint_with_what_was_measured(dropcheck: Run, folder: Pat
     assert report["measurement"]["samples"] == 512
     assert "DC101" in {finding["code"] for finding in report["findings"]}
     assert (folder / "shift.svg").read_text().startswith("<?xml")
-
-
-def test_text_puts_findings_and_measurement_side_by_side(dropcheck: Run) -> None:
-    code, out, err = dropcheck(*PROBE, "--data", "data.npz", "--fail-on", "warning", "--quiet")
-    assert (code, err) == (1, "")
-    head = "nets.py:Net with w.pt, measured on data.npz (512 samples in 8 batches on cpu)"
-    assert out.splitlines()[0] == head
-    assert "predicted Δ" in out
-    assert "DC101 error drop → bn1: predicted Δ" in out
-    assert "Worst of 2 batch norms: bn1, Δ 0." in out
-    assert max(map(len, out.splitlines())) <= 80
 
 
 def test_ctrl_c_ends_it_with_what_was_measured(folder: Path) -> None:
@@ -116,7 +109,8 @@ def test_ctrl_c_ends_it_with_what_was_measured(folder: Path) -> None:
     out, err = running.communicate(timeout=60.0)
     assert running.returncode == 130
     assert out.startswith("Interrupted, so far: nets.py:Net")
-    assert "bn2" in out
+    assert "DC101 error drop → bn1: predicted Δ" in out
+    assert "Worst of 2 batch norms: bn1, Δ 0." in out
     assert err.splitlines()[-2:] == [
         "dropcheck: stopping after this batch; Ctrl-C again to end at once",
         "dropcheck: interrupted",
@@ -244,9 +238,7 @@ def test_a_device_that_is_not_there_is_wrong_usage(here: Path) -> None:
 
 
 def test_weights_of_another_model_are_told(here: Path, tmp_path: Path) -> None:
-    import dataclasses
-
-    wanted = dataclasses.replace(job(here), call="width=3")
+    wanted = replace(job(here), call="width=3")
     assert "w.pt does not fit Net(width=3)" in error_of(wanted).message
 
 
@@ -264,13 +256,9 @@ def test_the_seed_settles_everything(here: Path) -> None:
 
 
 def test_weights_marked_as_recalibrated_are_not_called_mispredicted(here: Path) -> None:
-    import torch
-
     marked = torch.load(here / "w.pt", weights_only=True)
     marked._metadata = {"": {"dropcheck": {"recalibrated": "both"}}}
     torch.save(marked, here / "marked.pt")
-    import dataclasses
-
-    table = table_of(dataclasses.replace(job(here), weights=str(here / "marked.pt")))
+    table = table_of(replace(job(here), weights=str(here / "marked.pt")))
     assert [norm.predicted for norm in table] == [None, None]
     assert any("marked as recalibrated" in note for note in table.notes)
