@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from operator import itemgetter
@@ -40,11 +40,6 @@ class Branch:
         return tuple(node for node in self.spine if isinstance(node.op, Dropout) and drops_units(node))
 
     @property
-    def layers(self) -> tuple[Node, ...]:
-        """The weight layers on the spine."""
-        return tuple(node for node in self.spine if isinstance(node.op, WEIGHT_LAYERS))
-
-    @property
     def last_layer(self) -> Node | None:
         """The last weight layer of the spine; None if that is no layer with one input (attention, a matrix product)."""
         layer = next((node for node in reversed(self.spine) if isinstance(node.op, WEIGHT_LAYERS)), None)
@@ -58,17 +53,18 @@ def branches(graph: Graph) -> tuple[Branch, ...]:
     Of the terms of a sum the one with the fewest weight layers is the shortcut: the identity, or a projection beside
     several layers or beside one with an activation. Other sums are of parallel paths.
     """
-    forks = graph.forks
+    additions = graph.of(Add)
+    forks = graph.forks if additions else {}
     found: list[Branch] = []
     sums: set[str] = set()
-    for add in graph.of(Add):
-        ways = list(_ways(graph, forks, add))
+    for add in additions:
+        ways = _ways(graph, forks, add)
         if len(ways) < 2:
             continue
         sums.add(add.name)
-        shortcut, *others = sorted(map(_Way.of, ways), key=itemgetter(slice(3)))
+        shortcut, *others = sorted(ways, key=itemgetter(slice(3)))
         for way in others:
-            if way.is_beside(shortcut) and not any(node.name in sums or _enlarges(node) for node in way.nodes):
+            if way.is_beside(shortcut) and sums.isdisjoint(node.name for node in way.nodes):
                 found.append(Branch(add, way.nodes, shortcut.nodes))
     return tuple(found)
 
@@ -102,44 +98,50 @@ def drops_units(node: Node) -> bool:
     )
 
 
-def _ways(graph: Graph, forks: Forks, add: Node) -> Iterator[tuple[Node, ...]]:
-    """For every term of a sum that comes from where the sum forks: the nodes all of its paths pass, ends excluded."""
-    fork = forks.get(add.name)
-    for term in add.inputs if fork is not None else ():
-        way: list[Node] = []
-        name = term if term in forks else None
-        while name is not None and name != fork:
-            way.append(graph[name])
-            name = forks.get(name)
-        if name is not None:
-            yield tuple(reversed(way))
-
-
-def _enlarges(node: Node) -> bool:
-    """Whether it makes maps larger: what shrinks and grows again is no branch but a network inside another (U-Net)."""
-    match node.op:
-        case Weight(kind=kind):
-            return "transpose" in kind.lower()
-        case Rearrange(kind=kind):
-            return kind.startswith("nearest")
-    return isinstance(node.op, Resample)
-
-
 class _Way(NamedTuple):
-    """A term of a sum: how many weight layers and activations it passes, its length, and its nodes."""
+    """A term of a sum: how many weight layers and activations it passes, its length, its nodes.
+
+    ``enlarges``: whether it makes maps larger. What shrinks and grows again is no branch but a network inside another.
+    """
 
     layers: int
     activations: int
     length: int
     nodes: tuple[Node, ...]
-
-    @staticmethod
-    def of(nodes: tuple[Node, ...]) -> _Way:
-        layers = sum(isinstance(node.op, WEIGHT_LAYERS) for node in nodes)
-        return _Way(layers, sum(isinstance(node.op, Activation) for node in nodes), len(nodes), nodes)
+    enlarges: bool
 
     def is_beside(self, shortcut: _Way) -> bool:
         """Whether this is a block's branch if the other is the shortcut."""
-        if not 1 <= self.layers <= LONGEST or shortcut.layers > 1:
+        if self.enlarges or not 1 <= self.layers <= LONGEST or shortcut.layers > 1:
             return False
         return shortcut.layers == 0 or self.layers > 1 or self.activations > 0 == shortcut.activations
+
+
+def _ways(graph: Graph, forks: Forks, add: Node) -> list[_Way]:
+    """The terms of a sum that come from where it forks, as the nodes that all their paths pass, ends excluded."""
+    fork = forks.get(add.name)
+    ways = []
+    for term in add.inputs if fork is not None else ():
+        nodes: list[Node] = []
+        name = term if term in forks else None
+        while name is not None and name != fork:
+            nodes.append(graph[name])
+            name = forks[name]
+        if name is not None:
+            ways.append(_counted(tuple(reversed(nodes))))
+    return ways
+
+
+def _counted(nodes: tuple[Node, ...]) -> _Way:
+    layers = activations = 0
+    enlarges = False
+    for node in nodes:
+        op = node.op
+        if isinstance(op, WEIGHT_LAYERS):
+            layers += 1
+            enlarges = enlarges or (isinstance(op, Weight) and "transpose" in op.kind.lower())
+        elif isinstance(op, Activation):
+            activations += 1
+        elif isinstance(op, Resample) or (isinstance(op, Rearrange) and op.kind.startswith("nearest")):
+            enlarges = True
+    return _Way(layers, activations, len(nodes), nodes, enlarges)

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from dropcheck.branches import Branch, branches, moved
 from dropcheck.encounter import Encounter, encounters, line_of
-from dropcheck.graph import Graph, Node, Site
+from dropcheck.graph import WEIGHT_LAYERS, Graph, Node, Site
 from dropcheck.rule import Subject, ratio
 from dropcheck.shift import Evidence, predict
 
@@ -109,16 +109,16 @@ def shows(delta: float) -> bool:
 
 
 def _lone(branch: Branch) -> Lone | None:
-    layer, dropouts = branch.last_layer, branch.dropouts
-    if layer is None or len(dropouts) != 1:
+    dropouts, spine = branch.dropouts, branch.spine
+    layer = branch.last_layer if len(dropouts) == 1 else None
+    if layer is None:
         return None
-    place = {node.name: place for place, node in enumerate(branch.spine)}
-    start, end = place[dropouts[0].name], place[layer.name]
-    norms = [node for node in branch.spine if node.remembers]
-    previous = next((node for node in reversed(branch.layers) if place[node.name] < start), None)
-    norm = next((node for node in reversed(norms) if place[node.name] < end), None)
-    next_norm = next((node for node in norms if place[node.name] > start), None)
-    in_place = start < end and (norm is None or place[norm.name] < start)
+    places = {node.name: place for place, node in enumerate(spine)}
+    start, end = places[dropouts[0].name], places[layer.name]
+    previous = next((node for node in reversed(spine[:start]) if isinstance(node.op, WEIGHT_LAYERS)), None)
+    norm = next((node for node in reversed(spine[:end]) if node.remembers), None)
+    next_norm = next((node for node in spine[start:] if node.remembers), None)
+    in_place = start < end and not any(node.remembers for node in spine[start:end])
     return Lone(branch, dropouts[0], layer, previous, norm, next_norm, is_behind=start > end, in_place=in_place)
 
 
