@@ -204,7 +204,7 @@ def _choice(to: Expressions, node: cst.IfExp) -> Expr:
 def _lambda(to: Expressions, node: cst.Lambda) -> Expr:
     parameters = to.parameters(node.params)
     scope = Scope(Kind.LAMBDA, "<lambda>", to.scope, to.site(node), to.guards, parameters)
-    to.scope.scopes.append(scope)
+    to.scope.add(scope)
     with to.inside(scope):
         result = Statement(to(node.body), (), kept=True)
     scope.returns.append(result)

@@ -11,7 +11,6 @@ from dropcheck.syntax.scope import Assignment, Kind, Read, Scope
 from dropcheck.syntax.tree import Attribute, Call, Choice, Expr, Lambda, Name
 
 _CUSTOMARY = {"F": "torch.nn.functional", "nn": "torch.nn", "torch": "torch"}
-_DEEP = 12  # aliases of aliases
 _MODULES = re.compile(r"^torch\.nn\.modules\.(?:\w+\.)?(?=[A-Z])")
 
 
@@ -34,31 +33,32 @@ class Names:
         self.top = read.scopes[0]
         self.classes = [scope for scope in read.scopes if scope.kind is Kind.CLASS]
         self._read = read
+        self._meanings: dict[Expr, list[Meaning]] = {}
         self._lineages: dict[Scope, list[Scope]] = {}
 
-    def of(self, expr: Expr, scope: Scope, deep: int = 0) -> list[Meaning]:
+    def of(self, expr: Expr, scope: Scope) -> list[Meaning]:
         """Everything an expression may stand for where it is read in ``scope``; nothing if the text does not say."""
-        if deep > _DEEP:
-            return []
+        if expr not in self._meanings:
+            self._meanings[expr] = []  # what is defined by itself adds nothing
+            self._meanings[expr] = self._of(expr, scope)
+        return self._meanings[expr]
+
+    def _of(self, expr: Expr, scope: Scope) -> list[Meaning]:
         match expr:
             case Name(id=name):
-                return self._named(name, scope, deep)
+                return self._named(name, scope)
             case Attribute(value=value, attr=attr):
                 owner = self.instance_of(value, scope)
                 if owner is not None:
-                    return self._stored(owner, attr, deep)
-                return [
-                    meaning
-                    for one in self.of(value, scope, deep + 1)
-                    if one.partial is None
-                    for meaning in self._member(one, attr)
-                ]
+                    return self._stored(owner, attr)
+                known = (one for one in self.of(value, scope) if one.partial is None)
+                return [meaning for one in known for meaning in self._member(one, attr)]
             case Choice(then=then, otherwise=otherwise):
-                return [*self.of(then, scope, deep + 1), *self.of(otherwise, scope, deep + 1)]
+                return [*self.of(then, scope), *self.of(otherwise, scope)]
             case Lambda(scope=inner):
                 return [Meaning(f":{inner.qualname}", inner)]
             case Call(arguments=[first, *_]) if self.calls(expr, "functools.partial", "partial"):
-                return [Meaning(one.name, one.local, expr) for one in self.of(first.value, scope, deep + 1)]
+                return [Meaning(one.name, one.local, expr) for one in self.of(first.value, scope)]
         return []
 
     def dotted(self, expr: Expr, scope: Scope) -> list[str]:
@@ -132,15 +132,14 @@ class Names:
 
     def kin(self, klass: Scope) -> list[Scope]:
         """A class, its bases and whatever derives from it in this file."""
-        heirs = [one for one in self.classes if one is not klass and klass in self.lineage(one)]
-        return list(dict.fromkeys([*self.lineage(klass), *heirs]))
+        return list(dict.fromkeys([*self.lineage(klass), *self._heirs.get(klass, [])]))
 
     def stored(self, klass: Scope, attr: str) -> list[Assignment]:
         """Every assignment to ``self.attr`` in a class and its kin, and those to ``attr`` in the class bodies."""
         kin = self.kin(klass)
-        on_self = [one for one in self._self_assignments.get(attr, []) if one[0] in kin]
+        on_self = [assignment for one in kin for assignment in self._self_assignments.get((one, attr), [])]
         in_body = [assignment for one in kin for assignment in one.by_name.get(attr, [])]
-        return [*in_body, *(assignment for _, assignment in on_self)]
+        return [*in_body, *on_self]
 
     def methods(self, klass: Scope, name: str) -> list[Scope]:
         """The methods of that name in a class and its kin."""
@@ -151,12 +150,20 @@ class Names:
         return attr in self._foreign_attributes
 
     @cached_property
-    def _self_assignments(self) -> dict[str, list[tuple[Scope, Assignment]]]:
-        found: dict[str, list[tuple[Scope, Assignment]]] = {}
+    def _heirs(self) -> dict[Scope, list[Scope]]:
+        found: dict[Scope, list[Scope]] = {}
+        for one in self.classes:
+            for base in self.lineage(one):
+                found.setdefault(base, []).append(one)
+        return found
+
+    @cached_property
+    def _self_assignments(self) -> dict[tuple[Scope, str], list[Assignment]]:
+        found: dict[tuple[Scope, str], list[Assignment]] = {}
         for attr, assignment in self._attribute_assignments:
             owner = self.instance_of(assignment.target.parts[0], assignment.scope)
             if owner is not None:
-                found.setdefault(attr, []).append((owner, assignment))
+                found.setdefault((owner, attr), []).append(assignment)
         return found
 
     @cached_property
@@ -174,7 +181,7 @@ class Names:
                 if isinstance(one.target, Attribute):
                     yield one.target.attr, one
 
-    def _named(self, name: str, scope: Scope, deep: int) -> list[Meaning]:
+    def _named(self, name: str, scope: Scope) -> list[Meaning]:
         place = self.binding(name, scope)
         if place is None:
             starred = [f"{star}.{name}" for star in self.top.stars if star.partition(".")[0] == "torch"]
@@ -183,17 +190,17 @@ class Names:
         found += [Meaning(f":{one.qualname}", one) for one in place.defined(name)]
         for assignment in place.by_name.get(name, []):
             if assignment.value is not None:
-                found += self.of(assignment.value, assignment.scope, deep + 1)
+                found += self.of(assignment.value, assignment.scope)
         for parameter in place.parameters:
             if parameter.name == name and parameter.default is not None:
-                found += self.of(parameter.default, place.parent or place, deep + 1)
+                found += self.of(parameter.default, place.parent or place)
         return found
 
-    def _stored(self, owner: Scope, attr: str, deep: int) -> list[Meaning]:
+    def _stored(self, owner: Scope, attr: str) -> list[Meaning]:
         found = [Meaning(f":{one.qualname}", one) for one in self.methods(owner, attr)]
         for assignment in self.stored(owner, attr):
             if assignment.value is not None:
-                found += self.of(assignment.value, assignment.scope, deep + 1)
+                found += self.of(assignment.value, assignment.scope)
         return found
 
     def _member(self, one: Meaning, attr: str) -> list[Meaning]:

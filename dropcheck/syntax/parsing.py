@@ -8,6 +8,8 @@ import threading
 import warnings
 from typing import TYPE_CHECKING
 
+from dropcheck.syntax.pruning import pruned
+
 if TYPE_CHECKING:
     from dropcheck.syntax.scope import Read
 
@@ -25,7 +27,7 @@ class Unparsable(Exception):
 
 def parse(path: str, text: str) -> Read:
     """What a file says. Raises Unparsable."""
-    _check(text)
+    text = pruned(text, _checked(text))
     results: list[Read | Exception] = []
     # libcst's parser is recursive and ends the process where its stack ends: it gets one that cannot end before
     # Python's own parser has refused the text.
@@ -41,12 +43,12 @@ def parse(path: str, text: str) -> Read:
     return results[0]
 
 
-def _check(text: str) -> None:
-    """Raises Unparsable unless Python's own parser accepts the text."""
+def _checked(text: str) -> ast.Module:
+    """The text as Python's own parser reads it. Raises Unparsable where it does not."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            ast.parse(text)
+            return ast.parse(text)
     except SyntaxError as error:
         raise Unparsable(
             f"line {error.lineno}: {error.msg}", "correct it, or leave the file out with exclude"

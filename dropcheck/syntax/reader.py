@@ -195,7 +195,7 @@ class _Reader:
         self.enter(scope, node.body)
 
     def enter(self, scope: Scope, body: cst.BaseSuite) -> None:
-        self.to.scope.scopes.append(scope)
+        self.to.scope.add(scope)
         with self.to.inside(scope):
             self.block(body.body)
 

@@ -75,6 +75,7 @@ class Scope:
     statements: list[Statement] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     by_name: dict[str, list[Assignment]] = field(default_factory=dict)
+    definitions: dict[str, list[Scope]] = field(default_factory=dict)
 
     @property
     def qualname(self) -> str:
@@ -103,7 +104,12 @@ class Scope:
 
     def defined(self, name: str) -> list[Scope]:
         """The functions and classes of that name which are written directly in it."""
-        return [scope for scope in self.scopes if scope.name == name]
+        return self.definitions.get(name, [])
+
+    def add(self, scope: Scope) -> None:
+        """Notes what is written directly in it."""
+        self.scopes.append(scope)
+        self.definitions.setdefault(scope.name, []).append(scope)
 
 
 @dataclass(eq=False, slots=True)
