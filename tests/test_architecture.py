@@ -157,6 +157,8 @@ def imported_by(script: str, *arguments: str, cwd: Path) -> tuple[int, set[str]]
         ["--help"],
         ["lint", "--help"],
         ["stats", "--help"],
+        ["probe", "--help"],
+        ["recalibrate", "--help"],
         ["rules"],
         ["explain", "DC101"],
         ["lint", "plain.py"],

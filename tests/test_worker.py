@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from dropcheck.job import Job, Outcome
+from dropcheck.job import Feed, Job, Measurement, Outcome
 from dropcheck.result import AnalysisError, ErrorKind, Status
+from dropcheck.table import Progress
 from dropcheck.worker import Worker
 from dropcheck.worker.protocol import ending
 
@@ -227,6 +228,7 @@ def test_a_torch_that_takes_its_process_down_is_told_too(
 PROGRAM = """
 import sys
 from dropcheck.job import Job
+from dropcheck.table import Progress
 from dropcheck.worker import Worker
 with Worker(timeout=60.0, fork=sys.argv[2] == "fork") as worker:
     for outcome in worker.run([Job("nets.py", path=sys.argv[1])]):
@@ -281,3 +283,47 @@ def test_endings_are_named() -> None:
     assert ending(-11) == "was killed by SIGSEGV"
     assert ending(-64) in ("was killed by signal 64", "was killed by SIGRTMAX")
     assert ending(1) == "ended itself with exit code 1"
+
+
+MEASURED = """
+import time, torch
+from torch import nn
+net = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5), nn.BatchNorm1d(4))
+def batches(): return [torch.randn(8, 3) for _ in range(3)]
+def hanging():
+    yield torch.randn(8, 3)
+    yield torch.randn(8, 3)
+    time.sleep(60)
+"""
+
+
+def measuring(folder: Path, symbol: str, patience: float | None = None) -> Job:
+    file = str(folder / "measured.py")
+    Path(file).write_text(MEASURED)
+    feed = Feed("measured.py", path=file, symbol=symbol)
+    return Job("measured.py", file, symbol="net", measurement=Measurement(feed, device="cpu", patience=patience))
+
+
+def test_measuring_is_heard_and_ends_with_a_table(tmp_path: Path) -> None:
+    heard: list[Progress] = []
+    with Worker(timeout=60.0, hear=heard.append) as worker:
+        (outcome,) = run(worker, measuring(tmp_path, "batches"))
+        assert not worker.stop()
+    assert (outcome.errors, [one.done for one in heard]) == ((), [0, 1, 2, 3])
+    assert outcome.table is not None
+    assert [norm.name for norm in outcome.table] == ["2"]
+
+
+def test_a_batch_that_takes_too_long_ends_the_measuring(tmp_path: Path) -> None:
+    with Worker(timeout=60.0) as worker:
+        (outcome,) = run(worker, measuring(tmp_path, "hanging", patience=4.0))
+    error = the_error(outcome)
+    assert (error.kind, outcome.table) == (ErrorKind.TIMEOUT, None)
+    assert error.message == "stopped measuring measured.py:net: a batch took more than 4 s"
+
+
+def test_where_processes_cannot_be_forked_shifts_are_measured_too(tmp_path: Path) -> None:
+    with Worker(timeout=60.0, fork=False) as worker:
+        (outcome,) = run(worker, measuring(tmp_path, "batches"))
+    assert outcome.errors == ()
+    assert outcome.table is not None

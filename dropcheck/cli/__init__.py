@@ -16,7 +16,7 @@ from dropcheck.cli.linting import lint
 from dropcheck.cli.probe import probe
 from dropcheck.cli.recalibrate import recalibrate
 from dropcheck.cli.statistics import stats
-from dropcheck.cli.terminal import say, show
+from dropcheck.cli.terminal import INTERRUPTED, say, show
 from dropcheck.config import ConfigError
 from dropcheck.source import UsageError
 
@@ -48,13 +48,13 @@ def _run() -> int:
     except (ConfigError, UsageError) as error:
         return _refuse(str(error))
     except (KeyboardInterrupt, typer.Abort):
-        code = 130
+        code = INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last resort: whatever else goes wrong is a fault of ours
         if {"--verbose", "-v"} & set(sys.argv):
             traceback.print_exc()
         say(f"dropcheck: internal error: {type(error).__name__}: {error}; please report it, with --verbose")
         return 3
-    if code == 130:
+    if code == INTERRUPTED:
         say("dropcheck: interrupted")
     return code
 

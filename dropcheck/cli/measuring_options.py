@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dropcheck.cli.options import one_of
+from dropcheck.cli.options import one_of, positive_seconds
 from dropcheck.output import check_writable
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -85,7 +85,7 @@ Threshold = Annotated[
 Timeout = Annotated[
     float | None,
     typer.Option(
-        min=0.0,
+        callback=positive_seconds,
         metavar="SECONDS",
         help="The longest that loading the model may take, and then each batch.  [default: 60, any time for a batch]",
     ),

@@ -26,7 +26,7 @@ def one_of(words: Sequence[str]) -> Callable[[str | None], str | None]:
     return check
 
 
-def _positive(seconds: float | None) -> float | None:
+def positive_seconds(seconds: float | None) -> float | None:
     if seconds is not None and not seconds > 0.0:
         raise typer.BadParameter(f"{seconds:g}; expected a positive number of seconds")
     return seconds
@@ -95,7 +95,9 @@ Threshold = Annotated[
 ]
 Timeout = Annotated[
     float | None,
-    typer.Option(callback=_positive, metavar="SECONDS", help="The longest that one file may take.  [default: 60]"),
+    typer.Option(
+        callback=positive_seconds, metavar="SECONDS", help="The longest that one file may take.  [default: 60]"
+    ),
 ]
 Jobs = Annotated[
     int | None,

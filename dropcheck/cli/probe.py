@@ -7,7 +7,7 @@ from pathlib import Path
 from dropcheck.cli import measuring_options as measuring
 from dropcheck.cli import options
 from dropcheck.cli.meter import Meter
-from dropcheck.cli.terminal import deliver, exit_code, explain_gaps, is_colored, width
+from dropcheck.cli.terminal import INTERRUPTED, deliver, exit_code, explain_gaps, is_colored, width
 from dropcheck.config import FailOn, Settings, load_settings
 from dropcheck.rule import Severity
 from dropcheck.source import UsageError
@@ -15,7 +15,6 @@ from dropcheck.table import ShiftTable
 
 _BATCHES = 50
 _BATCHES_OF_NOISE = 24
-INTERRUPTED = 130
 
 
 def probe(
@@ -65,15 +64,17 @@ def probe(
         measured = measure(target, settings, wanted, input=input, weights=weights, meter=meter)
     report, table = measured.report, measured.table
     explain_gaps(report, verbose=verbose, verdict_wanted=False)
-    if table is not None:
-        if plot is not None:
-            _draw(table, plot)
+    if table is not None and plot is not None:
+        _draw(table, plot)
+    if leads() and (table is not None or format == "json"):
         from dropcheck.report.shift_table import as_json, as_text
 
-        text = as_text(report, table, color=is_colored(color, output), width=width())
-        deliver(as_json(report, table) if format == "json" else text, output)
-        if not table.complete:
-            return INTERRUPTED
+        if table is None or format == "json":
+            deliver(as_json(report, table), output)
+        else:
+            deliver(as_text(report, table, color=is_colored(color, output), width=width()), output)
+    if table is not None and not table.complete:
+        return INTERRUPTED
     return exit_code(report, FailOn.NEVER) or _shifted(table, settings, fail_on)
 
 

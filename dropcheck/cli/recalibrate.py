@@ -10,7 +10,7 @@ from typing import Literal, cast
 from dropcheck.cli import measuring_options as measuring
 from dropcheck.cli import options
 from dropcheck.cli.meter import Meter
-from dropcheck.cli.terminal import exit_code, explain_gaps, is_colored, show, width
+from dropcheck.cli.terminal import INTERRUPTED, exit_code, explain_gaps, is_colored, show, width
 from dropcheck.config import FailOn, load_settings
 from dropcheck.output import check_writable, drafted
 from dropcheck.source import UsageError
@@ -70,14 +70,14 @@ def recalibrate(
             draft.unlink(missing_ok=True)
         elif draft.exists():
             shutil.copymode(final if final.exists() else weights, draft)
-    if table is None:
-        return exit_code(report, FailOn.NEVER)
     from dropcheck.report.shift_table import as_json, recalibrated_text
 
-    shown = str(final) if written else None
-    text = recalibrated_text(table, str(weights), shown, color=is_colored(color, None), width=width())
-    show(as_json(report, table) if format == "json" else text)
-    return exit_code(report, FailOn.NEVER) if written else 130
+    if format == "json" and leads():
+        show(as_json(report, table))
+    elif table is not None:
+        shown = str(final) if written else None
+        show(recalibrated_text(table, str(weights), shown, color=is_colored(color, None), width=width()))
+    return exit_code(report, FailOn.NEVER) if table is None or written else INTERRUPTED
 
 
 def _destination(weights: Path, output: Path | None, in_place: bool) -> Path:

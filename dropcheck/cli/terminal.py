@@ -15,6 +15,9 @@ from dropcheck.result import ErrorKind, Report
 from dropcheck.rule import Severity
 from dropcheck.source import UsageError
 
+INTERRUPTED = 130
+"""The exit code after Ctrl-C."""
+
 
 def width() -> int:
     """Columns of the terminal."""

@@ -102,6 +102,7 @@ class Worker:
         answer = running.get(int(head)) if head.isdigit() else None
         if answer is not None and not answer.complete_with(rest):
             return {}
+        self._measuring = False
         if answer is not None:
             return {int(head): running.pop(int(head)).outcome()}
         outcomes = {number: one.outcome(process.failure(one.job)) for number, one in running.items()}
