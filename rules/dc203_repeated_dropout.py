@@ -174,9 +174,7 @@ net = nn.Sequential(Block(32), Block(32))
             input="2x5x32",
         ),
         Example(
-            "a smooth activation between",
-            "net = nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.2), nn.Tanh(), nn.Dropout(0.2), nn.Linear(8, 2))",
-            input="4x8",
+            "a smooth activation between", "net = nn.Sequential(nn.Dropout(), nn.Tanh(), nn.Dropout())", input="4x8"
         ),
     )
 
