@@ -26,7 +26,8 @@ def assert_no_variance_shift(
 
     A trained model is measured on ``example_input``: max(Δ, 1/Δ) at every batch norm, Δ = Var_test / Var_train over
     16 draws of dropout masks, evaluation using the statistics that this very batch leaves in training. So a model
-    without dropout passes whatever the input is, and noise will do for one.
+    without dropout passes whatever the input is, and noise will do for one. Norms that its forward does not reach are
+    left out.
 
     A model whose batch norms have never seen data is judged as ``dropcheck.lint`` judges code: dropout behind
     untrained weights looks far worse than it is once they are trained.
@@ -50,7 +51,7 @@ def assert_no_variance_shift(
     table = with_prediction(probing.table(), unwrapped(model), arguments)
     tracked = [norm for norm in probing.bench.norms if norm.tracks and not norm.frozen]
     untrained = all(norm.untrained for norm in tracked)
-    rows = [table[norm.name] for norm in tracked]
+    rows = [row for row in (table[norm.name] for norm in tracked) if row.samples > 0]
     shifts = [(row, row.predicted if untrained else row.delta) for row in rows]
     unknown = [row.name for row, delta in shifts if delta is None]
     if unknown:

@@ -23,6 +23,12 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Every test draws the same numbers, whichever ran before."""
+    torch.manual_seed(0)
+
+
 def stack(rate: float = 0.4) -> nn.Sequential:
     """conv → bn → relu → dropout → max-pool → conv → bn → relu → dropout → bn, with statistics of some training."""
     torch.manual_seed(0)

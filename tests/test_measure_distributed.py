@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 import torch
-from by_hand import images, one_thread, stack
+from by_hand import images, one_thread, seeded, stack
 
 import dropcheck
 from dropcheck import wire
 from dropcheck.measure.distributed import Ranks
 from dropcheck.table import MeasuredNorm, ShiftTable
 
-__all__ = ["one_thread"]  # a fixture for all of them
+__all__ = ["one_thread", "seeded"]  # fixtures for all of them
 
 HERE = Path(__file__).parent
 
@@ -175,3 +175,9 @@ def test_every_batch_is_dealt_to_one_process() -> None:
     shares = [list(Ranks(rank, 3).share("abcdefgh", limit=7)) for rank in range(3)]
     assert shares == [[(0, "a"), (3, "d"), (6, "g")], [(1, "b"), (4, "e")], [(2, "c"), (5, "f")]]
     assert list(Ranks().share("abc")) == [(0, "a"), (1, "b"), (2, "c")]
+
+
+def test_the_number_of_batches_is_that_of_all_processes() -> None:
+    assert [Ranks(0, 2).total(data, 9) for data in ([0] * 4, [0] * 12, iter([0] * 4))] == [4, 9, 9]
+    assert Ranks(0, 2).total(iter([0] * 4), None) is None
+    assert (len(sharded(0)), Ranks(0, 2).total(sharded(0), None)) == (3, 6)

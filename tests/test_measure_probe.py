@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from by_hand import IMAGE, images, inputs_of, one_thread, stack, trained, variances
+from by_hand import IMAGE, images, inputs_of, one_thread, seeded, stack, trained, variances
 from torch import Tensor, nn
 
 import dropcheck
@@ -18,7 +18,7 @@ from dropcheck.measure.probing import Probing
 from dropcheck.shift.closed_forms import direct_shift
 from dropcheck.table import MeasuredNorm, Moments, ShiftTable
 
-__all__ = ["one_thread"]  # a fixture for all of them
+__all__ = ["one_thread", "seeded"]  # fixtures for all of them
 
 
 def probe(model: nn.Module, batches: Any, **options: Any) -> ShiftTable:

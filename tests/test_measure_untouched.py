@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from by_hand import images, one_thread, stack, trained
+from by_hand import images, one_thread, seeded, stack, trained
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
@@ -18,7 +18,7 @@ from dropcheck import MeasurementError
 from dropcheck.measure.probing import Probing
 from dropcheck.measure.recalibrating import Recalibrating
 
-__all__ = ["one_thread"]  # a fixture for all of them
+__all__ = ["one_thread", "seeded"]  # fixtures for all of them
 
 
 def everything(model: nn.Module) -> dict[str, Any]:

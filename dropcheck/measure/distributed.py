@@ -6,7 +6,7 @@ every process has to take part.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -55,6 +55,13 @@ class Ranks:
         for index, batch in enumerate(islice(batches, limit)):
             if index % self.world == self.rank:
                 yield index, batch
+
+    def total(self, batches: object, limit: int | None) -> int | None:
+        """How many batches all processes together are to run; None where that is not known."""
+        if not isinstance(batches, Sized):
+            return limit
+        known = len(batches) * (self.world if self.world > 1 and _is_sharded(batches) else 1)
+        return known if limit is None else min(known, limit)
 
     def everyones(self, value: T) -> list[T]:
         """What each process has, by rank. All have to call it.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import islice
 from typing import Any
@@ -91,8 +91,7 @@ class Feeder:
         Raises:
             MeasurementError: the data fail, forward fails on them, or nothing in them could be run.
         """
-        known = len(batches) if isinstance(batches, Sized) else None
-        total = limit if known is None else known if limit is None else min(known, limit)
+        total = self.ranks.total(batches, limit)
         for index, batch in self._shared(batches, limit):
             self._batch(index, batch)
             done = index + self.ranks.world
