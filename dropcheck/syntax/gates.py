@@ -14,6 +14,7 @@ from dropcheck.syntax.tree import (
     Binary,
     Call,
     Choice,
+    Display,
     Expr,
     Guard,
     Guards,
@@ -114,7 +115,7 @@ class Gates:
                 return self._binary(expr, scope)
             case Subscript(value=value, index=index):
                 return self._subscript(value, index, scope)
-            case Other(children=children):
+            case Display(elements=children) | Other(children=children):
                 return _mixture([self.of(one, scope) for one in children]) if children else Gate.FIXED
         return Gate.OPEN
 

@@ -185,7 +185,7 @@ class Names:
         place = self.binding(name, scope)
         if place is None:
             starred = [f"{star}.{name}" for star in self.top.stars if star.partition(".")[0] == "torch"]
-            return [Meaning(one) for one in (*starred, _CUSTOMARY.get(name, name))]
+            return [Meaning(one) for one in starred or [_CUSTOMARY.get(name, name)]]
         found = [Meaning(dotted) for dotted in place.imports.get(name, [])]
         found += [Meaning(f":{one.qualname}", one) for one in place.defined(name)]
         for assignment in place.by_name.get(name, []):

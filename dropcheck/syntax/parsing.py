@@ -51,7 +51,8 @@ def _checked(text: str) -> ast.Module:
             return ast.parse(text)
     except SyntaxError as error:
         raise Unparsable(
-            f"line {error.lineno}: {error.msg}", "correct it, or leave the file out with exclude"
+            f"line {error.lineno}: {error.msg}" if error.lineno else error.msg,
+            "correct it, or leave the file out with exclude",
         ) from error
     except (RecursionError, MemoryError, ValueError) as error:
         raise Unparsable("it is nested too deeply to be parsed", "leave the file out with exclude") from error

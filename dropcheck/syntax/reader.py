@@ -69,6 +69,8 @@ class _Reader:
                 self.keep(self.to(node.subject))
                 for case in node.cases:
                     self.suite(case.body)
+            case cst.BaseSmallStatement():  # if test: return
+                return self.small(node)
         return False
 
     def branch(self, node: cst.If) -> bool:
