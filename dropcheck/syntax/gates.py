@@ -59,6 +59,8 @@ _NO_GATES = (
     "random.random",
     "random.uniform",
     "range",
+    "zip",
+    "enumerate",
 )
 CONSTRUCTORS = ("__init__", "__post_init__", "__new__", "__setstate__")
 _DEEP = 40
