@@ -23,7 +23,7 @@ class DropoutBeforeBatchNorm(Rule):
     or normalise with nn.LayerNorm or nn.GroupNorm, which store nothing of training.
 
     A network already trained this way recovers in part when its running statistics are estimated again with
-    dropout off.
+    dropout off (`dropcheck recalibrate`).
 
     ## Near misses
     A drop rate of 0, a dropout held in evaluation mode, a batch norm that tracks no running statistics or is held in

@@ -40,7 +40,7 @@ class AccumulatedShift(Rule):
     behind the last batch norm.
 
     A network already trained this way recovers in part when its running statistics are estimated again with
-    dropout off.
+    dropout off (`dropcheck recalibrate`).
 
     ## Near misses
     Where the rules about single dropouts say as much, nothing is added: one dropout is enough at this very norm, or

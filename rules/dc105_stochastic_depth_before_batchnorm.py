@@ -45,7 +45,7 @@ class StochasticDepthBeforeBatchNorm(Rule):
     behind it; or normalise the stream with nn.LayerNorm or nn.GroupNorm, which store nothing of training.
 
     A network already trained this way recovers in part when its running statistics are estimated again with
-    dropout off.
+    dropout off (`dropcheck recalibrate`).
 
     ## Near misses
     Rates so small beside the stream that the shift ratio stays below the warning threshold are not reported. How strong

@@ -32,9 +32,9 @@ class StaleBatchNormStatistics(Rule):
     norm to norm. The weights themselves are fine; the statistics are what spoils them.
 
     ## Use instead
-    Estimate the running statistics again with dropout off: the norms in training mode, everything else in evaluation
-    mode, training data passed through without gradients. torch.optim.swa_utils.update_bn does not do this, it leaves
-    dropout on.
+    Estimate the running statistics again with dropout off: `dropcheck recalibrate` writes the same file with new ones, and
+    `dropcheck.recalibrate(model, loader)` does it in Python. torch.optim.swa_utils.update_bn does not, it leaves dropout
+    on.
 
     This changes no weight and takes one pass over a part of the data. It recovers most of what the shift costs, not
     all: the next network is better trained without the shift.
@@ -43,8 +43,9 @@ class StaleBatchNormStatistics(Rule):
     Without trained weights nothing is known of stored statistics, and this rule is silent. So it is where every norm
     stays below the warning threshold, as in networks without dropout and in wide ones.
 
-    Statistics are taken to be those of training: a state dict does not say whether they have been estimated again
-    since. Leave this rule out (--ignore DC701) for one where they have.
+    Statistics are taken to be those of training unless the file is marked as recalibrated, as `dropcheck recalibrate`
+    marks it: a state dict itself does not say whether they have been estimated again since. Leave this rule out
+    (--ignore DC701) for one where they have by other means.
 
     ## Options
     `thresholds.error` and `thresholds.warning`: the shift ratios from which this is an error or a warning, below it is
