@@ -102,15 +102,15 @@ def test_a_part_that_cannot_stand_alone_is_no_failure(load: Load) -> None:
     outcome = load(
         """
         class Gate(nn.Module):
-            def __init__(self, recipe):
+            def __init__(self, recipe: str):
                 super().__init__()
-                self.layer = nn.Linear(recipe.width, recipe.width)
+                self.layer = nn.Linear(int(recipe.partition("x")[0]), 4)
             def forward(self, x): return self.layer(x)
         class Net(nn.Sequential):
             def __init__(self, recipe=None):
                 super().__init__(nn.Linear(4, 4) if recipe is None else Gate(recipe))
-        def build(config):
-            return Net(config.recipe)
+        def build(recipe: str):
+            return Net(recipe)
         """
     )
     assert summary(outcome) == {
@@ -280,14 +280,14 @@ def test_what_cannot_be_guessed_is_skipped_with_the_line_to_write(load: Load) ->
         class Net(nn.Module):
             def __init__(self, config, width):
                 super().__init__()
-                self.layer = nn.Linear(config.width, width)
+                self.layer = getattr(nn, config.kind)(width, width)
             def forward(self, x): return self.layer(x)
         """
     )
     (model,) = outcome.models
     assert (model.status, model.by_design, outcome.errors) == (Status.SKIPPED, False, ())
     assert model.reason == (
-        "no value is known for argument config (it reads config.width); write them: "
+        "no value is known for argument config (it reads config.kind); write them: "
         "dropcheck lint 'nets.py:Net(config=..., width=16)', or a function without arguments that returns it"
     )
 
@@ -396,7 +396,7 @@ def test_arguments_are_guessed_from_names_annotations_and_use() -> None:
     )
     assert texts(vision)[1].startswith("in_channels=16, ")
     assert texts(resnet) == ["block=_Block, layers=[2, 2, 2, 2], groups=1"]
-    assert texts(used)[0] == "a=16, b=0.5, c=[16, 32], d=16"
+    assert texts(used)[0] == "a=16, b=0.1, c=[16, 32], d=16"
     assert texts(configured) == ["cfg=_Settings()"]
     assert texts(unread) == ["anything=None"]
     assert texts(text)[0] == "vocab_size=100, d_model=64, nhead=4, num_layers=2, max_len=16"

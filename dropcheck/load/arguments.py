@@ -5,28 +5,63 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
 
-from dropcheck.load import tables
 from dropcheck.load.failure import LoadError
-from dropcheck.load.use import Use, uses_of
+from dropcheck.load.guesses import Guess, Surroundings, guesses
+from dropcheck.load.usage import uses_of
+from dropcheck.load.use import Use
 from dropcheck.result import ErrorKind
 from dropcheck.source import parse_arguments
 
 _DOWNLOADS = {"pretrained": False, "weights": None, "pretrained_backbone": False, "weights_backbone": None}
+_DEEPEST = 3
+"""How many models that want models that want models are guessed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Arguments:
-    """A call: its arguments, how they read in source, and which of them are guesses."""
+    """A call: its arguments, what of them was written, and which are guesses.
 
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
-    text: str
-    assumed: tuple[str, ...] = ()
+    ``written`` are the given ones as they read in source.
+    """
+
+    bound: inspect.BoundArguments
+    written: tuple[str, ...] = ()
+    guessed: Mapping[str, Guess] = field(default_factory=dict)
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        return self._whole().args
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        return self._whole().kwargs
+
+    @property
+    def assumed(self) -> tuple[str, ...]:
+        """The names of the guessed ones."""
+        return tuple(self.guessed)
+
+    @property
+    def text(self) -> str:
+        """The arguments as they read in source."""
+        return ", ".join((*self.written, *(f"{name}={guess.shown}" for name, guess in self.guessed.items())))
+
+    def call(self, make: Callable[..., Any]) -> Any:
+        """What ``make`` gives. Modules among the guessed arguments are built for it alone."""
+        whole = self._whole(build=True)
+        return make(*whole.args, **whole.kwargs)
+
+    def _whole(self, build: bool = False) -> inspect.BoundArguments:
+        chosen = {name: guess.taken() if build else guess.value for name, guess in self.guessed.items()}
+        every = {**self.bound.arguments, **chosen}
+        # In the order of the signature, as BoundArguments wants them before it tells args from kwargs.
+        ordered = {name: every[name] for name in self.bound.signature.parameters if name in every}
+        return inspect.BoundArguments(self.bound.signature, ordered)
 
 
 class Unknown(Exception):
@@ -35,15 +70,6 @@ class Unknown(Exception):
     def __init__(self, reason: str, call: str) -> None:
         super().__init__(reason)
         self.call = call
-
-
-_NOTHING_KNOWN = Use(is_read=True)
-
-
-@dataclass(frozen=True, slots=True)
-class _Guess:
-    value: Any
-    text: str
 
 
 def argument_sets(make: Callable[..., Any], call: str | None, classes: Sequence[type]) -> Iterator[Arguments]:
@@ -56,27 +82,55 @@ def argument_sets(make: Callable[..., Any], call: str | None, classes: Sequence[
         LoadError: the given arguments do not fit the signature.
         Unknown: an argument is missing that cannot be guessed.
     """
+    yield from _sets(make, call, Surroundings.of(make, classes, _completed))
+
+
+def _sets(make: Callable[..., Any], call: str | None, around: Surroundings) -> Iterator[Arguments]:
     signature = _signature(make)
     bound = _bound(signature, call)
-    given = tuple(bound.arguments)
+    written = [call.strip().rstrip(",")] if call and call.strip() else []
     for name, harmless in _DOWNLOADS.items():
         parameter = signature.parameters.get(name)
         if parameter is not None and name not in bound.arguments and _may_download(parameter, harmless):
             bound.arguments[name] = harmless
-    uses = uses_of(make.__init__ if inspect.isclass(make) else make)
+            written.append(f"{name}={harmless!r}")
     missing = [one for name, one in signature.parameters.items() if name not in bound.arguments and _required(one)]
-    guesses = {one.name: _guesses(one, uses.get(one.name, _NOTHING_KNOWN), classes) for one in missing}
-    unknown = [name for name, tries in guesses.items() if not tries]
+    uses = uses_of(make) if missing else {}
+    tries = {one.name: guesses(one, uses, around) for one in missing}
+    unknown = [name for name, values in tries.items() if not values]
     if unknown:
-        raise Unknown(_reason(unknown, uses), _to_complete(call, guesses))
-    for number in range(max(map(len, guesses.values()), default=1)):
-        chosen = {name: tries[min(number, len(tries) - 1)] for name, tries in guesses.items()}
-        complete = inspect.BoundArguments(signature, bound.arguments.copy())
-        complete.arguments.update({name: guess.value for name, guess in chosen.items()})
-        shown = [call.strip().rstrip(",")] if call and call.strip() else []
-        shown += [f"{name}={bound.arguments[name]!r}" for name in bound.arguments if name not in given]
-        shown += [f"{name}={guess.text}" for name, guess in chosen.items()]
-        yield Arguments(*_in_order(complete), ", ".join(shown), tuple(chosen))
+        raise Unknown(_reason(unknown, uses), _to_complete(call, tries))
+    for chosen in _combinations(tries):
+        yield Arguments(bound, tuple(written), chosen)
+
+
+def _combinations(tries: Mapping[str, Sequence[Guess]]) -> Iterator[dict[str, Guess]]:
+    """Every parameter's first value, every one's second and so on; then the first of all but one."""
+    seen: list[tuple[int, ...]] = []
+    longest = max(map(len, tries.values()), default=1)
+    rows = [tuple(min(row, len(values) - 1) for values in tries.values()) for row in range(longest)]
+    for place, values in enumerate(tries.values()):
+        rows += [(*rows[0][:place], number, *rows[0][place + 1 :]) for number in range(1, len(values))]
+    for row in rows:
+        if row not in seen:
+            seen.append(row)
+            yield {name: values[number] for (name, values), number in zip(tries.items(), row, strict=True)}
+
+
+def _completed(made: type, around: Surroundings) -> Guess | None:
+    """An object of a class, by arguments of its own; None where they are unknown or do not do."""
+    if around.depth >= _DEEPEST:
+        return None
+    try:
+        arguments = next(_sets(made, None, around.deeper))
+    except (Unknown, LoadError):
+        return None
+    text = f"{made.__name__}({arguments.text})"
+    if issubclass(made, nn.Module):
+        return Guess(None, text, lambda: arguments.call(made))
+    with suppress(Exception):  # whatever making it takes, it is no guess then
+        return Guess(arguments.call(made), text)
+    return None
 
 
 def required(make: Callable[..., Any]) -> bool:
@@ -111,86 +165,6 @@ def _bound(signature: inspect.Signature, call: str | None) -> inspect.BoundArgum
         raise LoadError(ErrorKind.CONFIG, f"wrong arguments ({call}): {error}", f"it takes ({takes})") from error
 
 
-def _in_order(bound: inspect.BoundArguments) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Arguments in the order of the signature, as BoundArguments wants them before it tells args from kwargs."""
-    arguments = {name: bound.arguments[name] for name in bound.signature.parameters if name in bound.arguments}
-    ordered = inspect.BoundArguments(bound.signature, arguments)
-    return ordered.args, ordered.kwargs
-
-
-def _guesses(parameter: inspect.Parameter, use: Use, classes: Sequence[type]) -> list[_Guess]:
-    """Values to try, best first; none where any value would be arbitrary."""
-    name, annotation = parameter.name, parameter.annotation
-    shown = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
-    if annotation is bool or shown == "bool":
-        return [_plain(False)]
-    if use.is_called or shown.startswith(("type", "Type", "Callable")):
-        return _callables(name, classes)
-    if use.is_configuration and shown not in ("int", "float"):
-        return _configurations(use, classes)
-    if annotation is str or shown == "str":
-        return [_plain("relu")] if tables.ACTIVATION.fullmatch(name) else []
-    numbers = tables.number_for(name)
-    if use.is_sequence or shown.lower().startswith(("list", "sequence", "tuple", "iterable")):
-        return [_plain(list(tables.list_for(name, use.length)))]
-    if tables.ACTIVATION.fullmatch(name) or tables.NORM.fullmatch(name):
-        return [*_callables(name, classes), _plain(False)]
-    if tables.FLAG.fullmatch(name):
-        return [_plain(False)]
-    if tables.ONE_BLOCK.fullmatch(name) and shown not in ("int", "float"):
-        return _callables(name, classes)
-    if numbers is None:
-        numbers = _by_use(use) or {"int": (4,), "float": (0.5,)}.get(shown, ())
-    lists = [list(tables.list_for(name, 0))] if tables.COUNTS.fullmatch(name) and shown != "int" else []
-    known = [_plain(value) for value in (*numbers, *lists)]
-    return known if known or use.is_read else [_plain(None)]
-
-
-def _plain(value: Any) -> _Guess:
-    return _Guess(value, repr(value))
-
-
-def _configurations(use: Use, classes: Sequence[type]) -> list[_Guess]:
-    """The file's own classes that can be made without arguments and have every field that is read."""
-    fitting = []
-    for one in classes:
-        if not issubclass(one, nn.Module) and not required(one):
-            with suppress(Exception):  # whatever making it takes, it is no guess then
-                value = one()
-                if all(hasattr(value, attribute) for attribute in use.attributes):
-                    fitting.append(_Guess(value, f"{one.__name__}()"))
-    return fitting
-
-
-def _callables(name: str, classes: Sequence[type]) -> list[_Guess]:
-    if tables.ACTIVATION.fullmatch(name):
-        return [_Guess(nn.ReLU, "nn.ReLU")]
-    if tables.NORM.fullmatch(name):
-        return [_Guess(nn.BatchNorm2d, "nn.BatchNorm2d"), _Guess(nn.BatchNorm1d, "nn.BatchNorm1d")]
-    if tables.BLOCK.fullmatch(name):
-        blocks = [one for one in classes if issubclass(one, nn.Module)]
-        called_so = [one for one in blocks if hasattr(one, "expansion") or tables.BLOCK.fullmatch(one.__name__.lower())]
-        return [_Guess(block, block.__name__) for block in called_so or blocks]
-    return []
-
-
-def _by_use(use: Use) -> tuple[float, ...]:
-    """Numbers for a parameter whose name says nothing, by the layer it is handed to."""
-    for layer, place in sorted(use.arguments, key=str):
-        if place in (0, "in_channels", "in_features") and layer.startswith(("Conv", "Linear")):
-            return (16, 3)
-        if place in (0, "p") and "Dropout" in layer:
-            return (0.5,)
-        if layer.startswith(("Conv", "Linear", "BatchNorm", "LayerNorm", "Embedding", "LSTM", "GRU")) and place in (
-            0,
-            1,
-        ):
-            return (16,)
-        if layer == "range":
-            return (2,)
-    return (16,) if use.is_number else ()
-
-
 def _reason(unknown: Sequence[str], uses: Mapping[str, Use]) -> str:
     names = ", ".join(unknown)
     read = [f"{name}.{attribute}" for name in unknown for attribute in uses.get(name, Use()).attributes[:4]]
@@ -198,6 +172,6 @@ def _reason(unknown: Sequence[str], uses: Mapping[str, Use]) -> str:
     return f"no value is known for {known} {names}" + (f" (it reads {', '.join(read)})" if read else "")
 
 
-def _to_complete(call: str | None, guesses: Mapping[str, Sequence[_Guess]]) -> str:
+def _to_complete(call: str | None, guesses: Mapping[str, Sequence[Guess]]) -> str:
     shown = [call] if call else []
-    return ", ".join([*shown, *(f"{name}={tries[0].text if tries else '...'}" for name, tries in guesses.items())])
+    return ", ".join([*shown, *(f"{name}={tries[0].shown if tries else '...'}" for name, tries in guesses.items())])

@@ -118,7 +118,7 @@ def _skipped_guess(first: Analysis, target: str) -> Analysis:
 def _with_arguments(live: Live, target: str, name: str, make: Callable[..., Any], arguments: Arguments) -> Analysis:
     try:
         wanted = live.job.initialised
-        built = build(lambda: make(*arguments.args, **arguments.kwargs), name, live.job.path, initialised=wanted)
+        built = build(lambda: arguments.call(make), name, live.job.path, initialised=wanted)
     except LoadError as error:
         failed = CapturedModel(target, Status.FAILED, error.message, arguments=arguments.text)
         return Analysis(failed, error.report(target))

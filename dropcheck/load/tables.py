@@ -14,7 +14,8 @@ NUMBERS: Sequence[tuple[str, tuple[float, ...]]] = (
     (r"pool(_?sizes?)?|expansions?|expand(_?ratios?)?|mlp_ratio|ratio|scale_factor|upscale(_factor)?|factor", (2,)),
     (r"reduction(_ratio)?|squeeze(_ratio)?|patch(_?size)?|window(_?size)?|multiplier|growth|cardinality", (4,)),
     # Low on purpose: a rate nobody wrote must not be what a finding is about.
-    (r".*drop.*|p|prob|probability", (0.1,)),
+    (r".*(learning|dilation|sample|sampling|atrous|growth|frame)_?rate", (2,)),
+    (r".*drop.*|p|p_?\d|prob|probability|rate|.*keep_?prob", (0.1,)),
     (r"eps|epsilon", (1e-5,)),
     (r"momentum", (0.1,)),
     (r"lr|learning_rate|weight_decay", (1e-3,)),
@@ -37,7 +38,7 @@ NUMBERS: Sequence[tuple[str, tuple[float, ...]]] = (
         (64, 16),
     ),
     (
-        r".*(channels?|chans?|planes?|filters?|width|features?|maps|units|neurons|size|dim|ch|nf|out|outp|oup|rate|base|c|k)s?\d*",
+        r".*(channels?|chans?|planes?|filters?|width|features?|maps|units|neurons|size|dim|ch|nf|out|outp|oup|base|c|k)s?\d*",
         (16, 16, 16, 64),
     ),
 )
@@ -57,6 +58,8 @@ ACTIVATION = re.compile(r".*(act|activation|nonlin(earity)?)(_?(fn|func|layer|cl
 NORM = re.compile(r".*norm(alization)?(_?(fn|layer|cls|op|type))?|bn")
 BLOCK = re.compile(r".*(block|bottleneck|layer|cell|module)(_?(fn|cls|type|class))?s?|block_?.*")
 ONE_BLOCK = re.compile(r"(.*_)?block(_?(fn|cls|type|class))?")
+INPUT_SHAPE = re.compile(r"(in|input|img|image|obs|observation|state)_?(shape|size|dims?)")
+DEVICE = re.compile(r"device|dev|gpu")
 COUNTS = re.compile(r"(num_|n_)?(layers|blocks|depths|repeats|stages)")
 FLAG = re.compile(
     r"(use|is|has|with|do|enable|apply|add|return|skip|shortcut|bias|residual|downsample)(_.*)?|.*_bias|batch_?norm"

@@ -1,0 +1,267 @@
+"""Values for one constructor parameter that has none, the likeliest first."""
+
+from __future__ import annotations
+
+import enum
+import inspect
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+from dropcheck.load import tables
+from dropcheck.load.configuration import Fields, parser_defaults, suggested
+from dropcheck.load.usage import fields_of, uses_of
+from dropcheck.load.use import Use
+
+_DROPS = (
+    "Dropout",
+    "DropPath",
+    "StochasticDepth",
+    "dropout",
+    "drop_path",
+    "stochastic_depth",
+    "DropBlock",
+    "alpha_dropout",
+)
+_WIDE = ("Conv", "Linear", "BatchNorm", "LayerNorm", "Embedding", "LSTM", "GRU", "GroupNorm", "InstanceNorm")
+_DEEPEST = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """A value and how it reads in source. ``make`` builds it anew for each model, for modules."""
+
+    value: Any
+    text: str | None = None
+    make: Callable[[], Any] | None = None
+
+    @property
+    def shown(self) -> str:
+        return repr(self.value) if self.text is None else self.text
+
+    def taken(self) -> Any:
+        """The value to hand over."""
+        return self.value if self.make is None else self.make()
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a file offers: its module and its classes; ``complete`` builds one of them with guessed arguments."""
+
+    classes: Sequence[type]
+    module: ModuleType | None
+    complete: Callable[[type, Surroundings], Guess | None]
+    depth: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, make: Any, classes: Sequence[type], complete: Callable[[type, Surroundings], Guess | None]
+    ) -> Surroundings:
+        module = inspect.getmodule(make)
+        return cls(classes, module, complete, options=parser_defaults(module))
+
+    @property
+    def deeper(self) -> Surroundings:
+        return Surroundings(self.classes, self.module, self.complete, self.depth + 1, self.options)
+
+    def named(self, name: str) -> Any:
+        return getattr(self.module, name, None)
+
+
+def guesses(parameter: inspect.Parameter, uses: Mapping[str, Use], around: Surroundings) -> list[Guess]:
+    """Values to try, best first; none where any value would be arbitrary."""
+    name = parameter.name
+    use = _followed(uses.get(name, Use(is_read=not uses)), around)
+    annotation = _resolved(parameter.annotation, around)
+    said = list(_annotated(name, annotation, around))
+    if said:
+        return said
+    shown = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
+    if use.is_called or shown.startswith(("type", "Type", "Callable")):
+        return _callables(name, around.classes) or _modules(name, around)
+    if use.is_configuration and shown not in ("int", "float"):
+        return _configurations(name, use, uses, around)
+    if shown == "str" or (use.is_text and shown not in ("int", "float")):
+        return _texts(name, use, around)
+    return _values(name, shown, use, around) or _modules(name, around)
+
+
+def _values(name: str, shown: str, use: Use, around: Surroundings) -> list[Guess]:
+    if name in around.options and around.options[name] is not None:
+        return [Guess(around.options[name])]
+    if use.is_tensor:
+        return [Guess(torch.zeros(100, 64), "torch.zeros(100, 64)")]
+    if use.is_sequence or shown.lower().startswith(("list", "sequence", "tuple", "iterable")):
+        return [_entries(name, use)]
+    if tables.ACTIVATION.fullmatch(name) or tables.NORM.fullmatch(name):
+        return [*_callables(name, around.classes), Guess(False)]
+    if shown not in ("int", "float") and not _is_rate(use):
+        if tables.FLAG.fullmatch(name):
+            return [Guess(False)]
+        if tables.ONE_BLOCK.fullmatch(name):
+            return _callables(name, around.classes)
+        if tables.DEVICE.fullmatch(name):
+            return [Guess("cpu")]
+    numbers = (0.1,) if _is_rate(use) and shown != "int" else tables.number_for(name)
+    if numbers is None:
+        numbers = _by_use(use) or {"int": (4,), "float": (0.5,)}.get(shown, ())
+    lists = [list(tables.list_for(name, 0))] if tables.COUNTS.fullmatch(name) and shown != "int" else []
+    known = [Guess(value) for value in (*numbers, *lists)]
+    return known if known or use.is_read else [Guess(None)]
+
+
+def _entries(name: str, use: Use) -> Guess:
+    if tables.INPUT_SHAPE.fullmatch(name):
+        return Guess((3, 32, 32)[-use.length :] if use.length in (2, 3) else (3, 32, 32))
+    return Guess(list(tables.list_for(name, use.length)))
+
+
+def _followed(use: Use, around: Surroundings, depth: int = 0) -> Use:
+    """With what the file's own classes and functions do with the argument that it becomes."""
+    whole = Use()
+    whole.add(use)
+    for callee, place in sorted(use.arguments, key=str) if depth < _DEEPEST else ():
+        other = around.named(callee)
+        if inspect.isclass(other) or inspect.isfunction(other):
+            if getattr(other, "__module__", "") != getattr(around.module, "__name__", None):
+                continue
+            theirs = uses_of(other)
+            names = (
+                list(inspect.signature(other.__init__).parameters)[1:]
+                if inspect.isclass(other)
+                else list(inspect.signature(other).parameters)
+            )
+            name = names[place] if isinstance(place, int) and place < len(names) else place
+            if name in theirs:
+                whole.add(_followed(theirs[str(name)], around, depth + 1))
+    return whole
+
+
+def _is_rate(use: Use) -> bool:
+    return any(place in (0, 1, "p", "drop_prob", "rate") and layer.startswith(_DROPS) for layer, place in use.arguments)
+
+
+def _by_use(use: Use) -> tuple[float, ...]:
+    """Numbers for a parameter whose name says nothing, by the layer it is handed to."""
+    for layer, place in sorted(use.arguments, key=str):
+        if place in (0, "in_channels", "in_features") and layer.startswith(("Conv", "Linear")):
+            return (16, 3)
+        if layer.startswith(_WIDE) and place in (0, 1):
+            return (16,)
+        if layer == "range":
+            return (2,)
+    return (16,) if use.is_number else ()
+
+
+def _resolved(annotation: Any, around: Surroundings) -> Any:
+    """An annotation written as a string as what it names, where the file knows that."""
+    if isinstance(annotation, str) and around.module is not None:
+        with suppress(Exception):  # it may name anything, and what is imported for type checkers only is not there
+            return eval(annotation, vars(around.module))
+    return annotation
+
+
+def _annotated(name: str, annotation: Any, around: Surroundings) -> Iterator[Guess]:
+    """What an annotation leaves to choose from."""
+    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+    if annotation is bool or annotation == "bool":
+        yield Guess(False)
+    elif origin is typing.Literal:
+        yield from map(Guess, inner)
+    elif origin in (typing.Union, types.UnionType) and type(None) in inner:
+        kinds = [one for one in inner if one is not type(None)]
+        yield from _annotated(name, kinds[0], around) if len(kinds) == 1 else ()
+    elif not inspect.isclass(annotation) or annotation.__module__ in ("builtins", "typing", "inspect"):
+        return
+    elif issubclass(annotation, enum.Enum):
+        yield from (Guess(one, str(one)) for one in annotation)
+    elif annotation.__module__.partition(".")[0] not in (
+        "torch",
+        "collections",
+        "pathlib",
+        "numpy",
+        "argparse",
+        "types",
+    ):
+        made = around.complete(annotation, around)
+        yield from () if made is None else (made,)
+
+
+def _texts(name: str, use: Use, around: Surroundings) -> list[Guess]:
+    known = [text for table in use.tables for text in _keys(around.named(table))]
+    texts = list(dict.fromkeys([*use.texts, *known]))[:6]
+    if name in around.options and around.options[name] is not None:
+        return [Guess(around.options[name])]
+    if not texts and tables.DEVICE.fullmatch(name):
+        return [Guess("cpu")]
+    if not texts and tables.ACTIVATION.fullmatch(name):
+        return [Guess("relu")]
+    return [Guess(text) for text in texts]
+
+
+def _keys(table: Any) -> list[str]:
+    return [key for key in table if isinstance(key, str)] if isinstance(table, Mapping) else []
+
+
+def _configurations(name: str, use: Use, uses: Mapping[str, Use], around: Surroundings) -> list[Guess]:
+    """The file's own configurations that have every field that is read, then one that is made up."""
+    wanted = set(use.attributes) - use.optional - use.methods
+    found = []
+    for key, value in vars(around.module).items() if around.module is not None else ():
+        if not isinstance(value, type | ModuleType) and not callable(value) and not key.startswith("__") and wanted:
+            keys = set(value) if isinstance(value, dict) else set(getattr(value, "__dict__", ()))
+            if wanted <= keys:
+                found.append(Guess(value, key))
+    for one in around.classes:
+        if not issubclass(one, nn.Module) and wanted:
+            made = around.complete(one, around)
+            if made is not None and all(hasattr(made.value, attribute) for attribute in wanted):
+                found.append(made)
+    return found or _made_up(name, use, uses, around)
+
+
+def _made_up(name: str, use: Use, uses: Mapping[str, Use], around: Surroundings) -> list[Guess]:
+    fields: dict[str, Use] = {}
+    for known in (uses, *(uses_of(one) for one in around.classes if issubclass(one, nn.Module))):
+        for root in [path for path, found in known.items() if "." not in path and found.is_configuration]:
+            for path, found in fields_of(root, known).items():
+                fields.setdefault(path, Use()).add(found)
+
+    def suggest(field: str, used: Use) -> Any:
+        parameter = inspect.Parameter(field, inspect.Parameter.KEYWORD_ONLY)
+        tries = guesses(parameter, {field: used}, around.deeper) if around.depth < _DEEPEST else []
+        if not tries:
+            raise AttributeError(field)
+        return tries[0].taken()
+
+    value = suggested(name, {name: use, **{f"{name}.{path}": found for path, found in fields.items()}}, suggest)
+    missing = [field for field in use.attributes if field not in use.optional and not hasattr(value, field)]
+    return [Guess(value)] if isinstance(value, Fields) and not missing else []
+
+
+def _callables(name: str, classes: Sequence[type]) -> list[Guess]:
+    if tables.ACTIVATION.fullmatch(name):
+        return [Guess(nn.ReLU, "nn.ReLU"), Guess(nn.functional.relu, "nn.functional.relu")]
+    if tables.NORM.fullmatch(name):
+        return [Guess(nn.BatchNorm2d, "nn.BatchNorm2d"), Guess(nn.BatchNorm1d, "nn.BatchNorm1d")]
+    if tables.BLOCK.fullmatch(name):
+        blocks = [one for one in classes if issubclass(one, nn.Module)]
+        called_so = [one for one in blocks if hasattr(one, "expansion") or tables.BLOCK.fullmatch(one.__name__.lower())]
+        return [Guess(block, block.__name__) for block in called_so or blocks]
+    return []
+
+
+def _modules(name: str, around: Surroundings) -> list[Guess]:
+    """The file's own modules that are called like the parameter, built."""
+    plain = name.lower().replace("_", "").rstrip("0123456789")
+    fitting = [one for one in around.classes if issubclass(one, nn.Module) and plain in one.__name__.lower()]
+    made = [around.complete(one, around) for one in fitting[:2] if len(plain) > 3]
+    return [one for one in made if one is not None]
