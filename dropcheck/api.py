@@ -84,18 +84,12 @@ def _as_file(weights: str | os.PathLike[str] | Mapping[str, Any] | None) -> Iter
         return
     import torch
 
+    from dropcheck.load.checkpoint import plain
+
     with TemporaryDirectory() as directory:
         file = os.path.join(directory, "the state dict")
-        torch.save(_tensors_in(weights), file)
+        torch.save(plain(weights), file)
         yield file
-
-
-def _tensors_in(weights: Mapping[Any, Any]) -> dict[Any, Any]:
-    """The tensors of a checkpoint at their keys: what else it holds could not be read without running it."""
-    from torch import Tensor
-
-    nested = {key: _tensors_in(value) for key, value in weights.items() if isinstance(value, Mapping)}
-    return {key: value.detach() for key, value in weights.items() if isinstance(value, Tensor)} | nested
 
 
 def _lint_live(

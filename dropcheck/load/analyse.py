@@ -16,6 +16,7 @@ from dropcheck.job import CapturedModel, Job
 from dropcheck.load.build import initialisation_skipped
 from dropcheck.load.failure import LoadError
 from dropcheck.load.importing import import_job
+from dropcheck.load.loaded import loaded_models
 from dropcheck.load.model import Analysis, Live, analysed, is_model_class, with_weights
 from dropcheck.load.survey import Began, survey
 from dropcheck.result import AnalysisError, ErrorKind
@@ -30,15 +31,10 @@ def analyse(job: Job) -> Iterator[Told]:
     Foreign code runs: what it raises is told, what it does to the process (exit, hang, crash) is the caller's care.
     """
     try:
-        live, scanned = _imported(job)
-        if job.symbol is not None:
-            yield Began(live.target(job.symbol))
-            yield from _told(with_weights(live, analysed(live, job.symbol, _symbol(live, job.symbol))))
-        elif job.weights is not None:
-            yield from _only_one(live, scanned)
-        else:
-            for one in survey(live, scanned):
-                yield from (one,) if isinstance(one, Began) else _told(with_weights(live, one))
+        live, scanned = imported(job)
+        alone = job.symbol is not None or job.weights is not None
+        for one in the_model(live, scanned) if alone else survey(live, scanned):
+            yield from (one,) if isinstance(one, Began) else _told(with_weights(live, one))
     except LoadError as error:
         yield error.report(job.label if job.symbol is None else f"{job.label}:{job.symbol}")
 
@@ -49,8 +45,17 @@ def _told(result: Analysis) -> Iterator[Told]:
         yield result.error
 
 
-def _only_one(live: Live, scanned: Scan) -> Iterator[Told]:
-    """The file's one model, to which its weights must belong. Raises LoadError if the file has several, or none."""
+def the_model(live: Live, scanned: Scan) -> Iterator[Began | Analysis]:
+    """The model that the job names, or the file's only one with its parts.
+
+    Raises:
+        LoadError: the file has several, or none, or nothing of that name.
+    """
+    symbol = live.job.symbol
+    if symbol is not None:
+        yield Began(live.target(symbol))
+        yield analysed(live, symbol, _symbol(live, symbol))
+        return
     results = []
     for one in survey(live, scanned):
         if isinstance(one, Began):
@@ -60,20 +65,23 @@ def _only_one(live: Live, scanned: Scan) -> Iterator[Told]:
     wholes = [one for one in results if not one.captured.by_design]
     if len(wholes) != 1:
         targets = ", ".join(one.captured.target for one in wholes)
-        message = f"the weights are those of one model, and this file has {len(wholes) or 'none'}"
-        hint = f"name the one they belong to: {targets}" if targets else "name the file that defines it"
+        what = "the weights are those of" if live.job.weights is not None else "what is measured is"
+        message = f"{what} one model, and this file has {len(wholes) or 'none'}"
+        which = "the one they belong to" if live.job.weights is not None else "the one that is meant"
+        hint = f"name {which}: {targets}" if targets else "name the file that defines it"
         raise LoadError(ErrorKind.CONFIG, message, hint)
-    for one in results:
-        yield from _told(with_weights(live, one))
+    yield from results
 
 
-def _imported(job: Job) -> tuple[Live, Scan]:
+def imported(job: Job) -> tuple[Live, Scan]:
+    """The file of a job, run, and what its source says. Raises LoadError."""
     scanned = Scan() if job.path is None else scan(job.path)
     if scanned.error is not None:
         raise LoadError(scanned.error.kind, scanned.error.message, scanned.error.hint)
-    with construction_sites() as sites, nullcontext() if job.initialised else initialisation_skipped():
+    skipping = nullcontext() if job.initialised else initialisation_skipped()
+    with construction_sites() as sites, loaded_models() as loaded, skipping:
         module = import_job(job, scanned.level)
-    return Live(job, module, sites), scanned
+    return Live(job, module, sites, loaded), scanned
 
 
 def _symbol(live: Live, name: str) -> Any:

@@ -7,9 +7,10 @@ import pickle
 import re
 import warnings
 import zipfile
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -30,17 +31,24 @@ _DEEPEST = 4
 _MOST_KEYS = 5
 _ASKED_FOR = re.compile(r"(?:GLOBAL|[Uu]nsupported class) ([\w.]+)")
 
+Recalibrated = Literal["both", "var"]
+"""Which running statistics were estimated again with dropout off: means and variances, or variances alone."""
+
+_MARK = re.compile(r"recalibrated: (both|var)")  # in the header of a .safetensors file
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """A state dict, as it was saved.
 
     ``name`` is how messages call it, ``tensors`` what it holds, ``wrapped`` the keys it lay under, outermost first.
+    ``recalibrated`` is the mark that recalibration leaves, without which statistics are taken to be those of training.
     """
 
     name: str
     tensors: Mapping[str, Tensor]
     wrapped: tuple[str, ...] = ()
+    recalibrated: Recalibrated | None = None
 
 
 def read(path: str) -> Checkpoint:
@@ -89,11 +97,14 @@ def _pickled(path: str) -> object:
 
 def _safetensors(path: str) -> object:
     try:
+        from safetensors import safe_open
         from safetensors.torch import load_file
     except ImportError as error:
         message = f"{os.path.basename(path)}: reading this format needs the package safetensors"
         raise LoadError(ErrorKind.IMPORT, message, "pip install 'dropcheck[weights]'") from error
-    return load_file(path)
+    with safe_open(path, framework="pt") as file:
+        mark = _MARK.fullmatch((file.metadata() or {}).get("dropcheck", ""))
+    return _with_mark(load_file(path), mark[1] if mark else None)
 
 
 def unwrapped(name: str, found: object) -> Checkpoint:
@@ -114,7 +125,29 @@ def unwrapped(name: str, found: object) -> Checkpoint:
     tensors = {key: value for key, value in found.items() if isinstance(key, str) and isinstance(value, Tensor)}
     if not tensors:
         raise LoadError(ErrorKind.CONSTRUCT, f"{name}{where} holds no tensors: {_keys(found)}", _ALONE)
-    return Checkpoint(name, tensors, wrapped)
+    return Checkpoint(name, tensors, wrapped, mark_of(found))
+
+
+def plain(weights: Mapping[Any, Any]) -> dict[Any, Any]:
+    """The tensors of a checkpoint at their keys, and the mark: the rest could not be read again without running it."""
+    kept = {key: plain(value) for key, value in weights.items() if isinstance(value, Mapping)}
+    kept |= {key: value.detach() for key, value in weights.items() if isinstance(value, Tensor)}
+    return _with_mark(kept, mark_of(weights))
+
+
+def mark_of(state: Mapping[Any, Any]) -> Recalibrated | None:
+    """What stands in the metadata that torch keeps beside a state dict, at the place of the whole model."""
+    found: Any = getattr(state, "_metadata", None)
+    for key in ("", "dropcheck", "recalibrated"):
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found if found in ("both", "var") else None
+
+
+def _with_mark(state: Mapping[Any, Any], mark: str | None) -> dict[Any, Any]:
+    marked: Any = OrderedDict(state)
+    if mark is not None:
+        marked._metadata = {"": {"dropcheck": {"recalibrated": mark}}}
+    return marked  # type: ignore[no-any-return]
 
 
 def _may_hold_tensors(entry: object) -> bool:

@@ -48,7 +48,8 @@ def capture_live(
         return Outcome((captured,))
     checkpoint = None if weights is None else partial(_checkpoint, weights)
     judged = weighed(captured, result.example, lambda: replica(model, "cpu"), checkpoint)
-    if judged.error is None or weights is None:
+    judged = judged.unasked if weights is None else judged
+    if judged.error is None:
         return Outcome((judged.captured,))
     told = judged.error.report(name)
     return Outcome((judged.captured,), (replace(told, hint=_HINT) if told.kind is ErrorKind.CAPTURE else told,))

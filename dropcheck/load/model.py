@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 from types import ModuleType
 from typing import Any
 
@@ -15,9 +16,10 @@ from dropcheck.capture import BuiltSites, Capture, CaptureError, ExampleInput, c
 from dropcheck.job import CapturedModel, Job
 from dropcheck.load.arguments import Arguments, Unknown, argument_sets
 from dropcheck.load.build import Built, adopt, build
-from dropcheck.load.checkpoint import read
+from dropcheck.load.checkpoint import Recalibrated, read
 from dropcheck.load.failure import LoadError, foreign
 from dropcheck.load.inputs import example_inputs
+from dropcheck.load.statistics import statistics
 from dropcheck.load.trained import weighed, with_statistics
 from dropcheck.result import AnalysisError, ErrorKind, Status
 
@@ -27,11 +29,17 @@ MOST_BUILDS = 4
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """The imported file: its module, the construction sites of what it built itself, and the job it serves."""
+    """The imported file: its module, the construction sites of what it built itself, and the job it serves.
+
+    ``examples`` are inputs for forward that are known to be right, to be tried before any others.
+    ``loaded`` are the models into which the file has loaded weights of its own, and the mark on these weights.
+    """
 
     job: Job
     module: ModuleType
     sites: BuiltSites
+    loaded: Mapping[nn.Module, Recalibrated | None] = field(default_factory=dict)
+    examples: Callable[[nn.Module], Iterable[ExampleInput]] = lambda _: ()
 
     def target(self, symbol: str) -> str:
         return f"{self.job.label}:{symbol}"
@@ -75,13 +83,21 @@ def analysed(live: Live, name: str, value: Any) -> Analysis:
 
 
 def with_weights(live: Live, analysis: Analysis) -> Analysis:
-    """What the job's weights say of an analysed model; the analysis as it is where there are none of either."""
-    file, built = live.job.weights, analysis.built
+    """What trained weights say of an analysed model: the job's, or those that the file has loaded into it.
+
+    The analysis as it is where there are none, or no model to put them into.
+    """
+    file, built, graph = live.job.weights, analysis.built, analysis.captured.graph
     checkpoint = None if file is None else partial(read, file)
     if built is not None and live.job.statistics:
         result = with_statistics(analysis.captured, built.again, checkpoint)
-    elif built is not None and checkpoint is not None and analysis.captured.graph is not None:
+    elif built is None or graph is None:
+        return analysis
+    elif checkpoint is not None:
         result = weighed(analysis.captured, analysis.example, built.again, checkpoint)
+    elif built.model in live.loaded and any(one.seasoned for one in statistics(built.model, graph).values()):
+        mark = live.loaded[built.model]
+        result = weighed(analysis.captured, analysis.example, built.again, recalibrated=mark).unasked
     else:
         return analysis
     error = None if result.error is None else result.error.report(analysis.captured.target)
@@ -161,7 +177,7 @@ def _captured(
 
 
 def _capture(live: Live, built: Built, hints: dict[str, Any]) -> Capture:
-    inputs = example_inputs(built.model, live.job.input, hints)
+    inputs = chain(live.examples(built.model), example_inputs(built.model, live.job.input, hints))
     try:
         return capture(built.model, inputs, twin=built.twin, built=built.sites)
     except CaptureError as error:

@@ -16,7 +16,7 @@ from dropcheck.result import ErrorKind
 
 # What DataParallel, Lightning modules, torch.compile and wrappers of one's own put before every name.
 _PREFIXES = ("module.", "model.", "net.", "_orig_mod.", "backbone.")
-_DISPENSABLE = ("num_batches_tracked", "_extra_state", "n_averaged")
+DISPENSABLE = ("num_batches_tracked", "_extra_state", "n_averaged")
 _MOST_KEYS = 5
 _MOST_PAIRS = 3
 _WHOLE = "nothing is loaded in part: name the model the file was saved from, with the arguments it was trained with"
@@ -44,7 +44,7 @@ def fit(model: nn.Module, checkpoint: Checkpoint, what: str) -> str:
         LoadError: a key is missing, unexpected or of another shape, or a tensor has no plain values.
     """
     own = model.state_dict(keep_vars=True)
-    prefix, state = _without_prefix(checkpoint.tensors, own)
+    prefix, state = without_prefix(checkpoint.tensors, own)
     odd = [key for key, tensor in state.items() if not _is_plain(tensor)]
     if odd:
         raise LoadError(
@@ -60,7 +60,7 @@ def fit(model: nn.Module, checkpoint: Checkpoint, what: str) -> str:
     return f"{where} without {prefix!r}" if prefix else where
 
 
-def _without_prefix(tensors: Mapping[str, Tensor], own: Collection[str]) -> tuple[str, dict[str, Tensor]]:
+def without_prefix(tensors: Mapping[str, Tensor], own: Collection[str]) -> tuple[str, dict[str, Tensor]]:
     """The prefix that all keys share and the model's do not, and the state dict without it.
 
     Every way of taking known prefixes off is tried, and the one that leaves most keys the model knows is kept.
@@ -112,7 +112,7 @@ def _reshaped(
 
 
 def _needed(keys: Sequence[str]) -> list[str]:
-    return [key for key in keys if not key.endswith(_DISPENSABLE)]
+    return [key for key in keys if not key.endswith(DISPENSABLE)]
 
 
 def _message(misfit: _Misfit, name: str, what: str, entries: int) -> str:

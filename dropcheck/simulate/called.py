@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
@@ -27,7 +27,7 @@ class Called:
     node: str
 
     def run(self) -> Any:
-        return self.func(*self.args, **self.kwargs)
+        return as_asked(self.func, self.args, self.kwargs)
 
     @cached_property
     def kind(self) -> str:
@@ -68,6 +68,11 @@ class Called:
     def _described(self) -> Call:
         kwargs = {name: _described(value) for name, value in self.kwargs.items()}
         return Call(self.kind, "", tuple(map(_described, self.args)), kwargs)
+
+
+def as_asked(func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """The call as the model made it: what it raises is the model's."""
+    return func(*args, **kwargs)
 
 
 def _described(argument: Any) -> Any:

@@ -8,14 +8,17 @@ along with them. All of it is our own, but for the equations cited where they ar
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import nn
 
 from dropcheck.capture import ExampleInput
 from dropcheck.graph import Graph
 from dropcheck.shift import Evidence, NormShift, Shifts, Source
+from dropcheck.simulate.called import as_asked
 from dropcheck.simulate.copies import Copies
-from dropcheck.simulate.failure import PredictionError
+from dropcheck.simulate.failure import PredictionError, PredictionFault, is_fault
 from dropcheck.simulate.match import matched
 from dropcheck.simulate.norms import Measured
 from dropcheck.simulate.run import MaskedRun
@@ -24,9 +27,14 @@ from dropcheck.simulate.synthetic import Maker
 from dropcheck.simulate.untouched import flags_of_training, set_flags, untouched
 from dropcheck.simulate.where import Whereabouts
 
-MASKS = 3
 WORK = 2e10
-"""Multiply-adds the whole prediction may take: about two seconds of one core."""
+"""Multiply-adds the whole prediction may take: up to two seconds of one core."""
+
+_EFFORTS = ((12, 8), (8, 6), (5, 5), (3, 4))
+"""Matching steps and masks, to be had for WORK if that leaves enough samples."""
+
+_READING = 25
+"""Multiply-adds in whose time one weight is fetched from memory: what counts where samples are few."""
 
 
 def predict_from_weights(model: nn.Module, graph: Graph, example: ExampleInput) -> Shifts:
@@ -42,6 +50,7 @@ def predict_from_weights(model: nn.Module, graph: Graph, example: ExampleInput) 
 
     Raises:
         PredictionError: the model cannot be run on synthetic input.
+        PredictionFault: dropcheck itself failed while the model ran.
     """
     try:
         with untouched(model), torch.no_grad():
@@ -49,8 +58,10 @@ def predict_from_weights(model: nn.Module, graph: Graph, example: ExampleInput) 
     except PredictionError:
         raise
     except Exception as error:
-        reason = str(error).strip().split("\n")[0]
-        raise PredictionError(f"forward on synthetic input raised {type(error).__name__}: {reason}") from error
+        told = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        if is_fault(error, as_asked.__code__):
+            raise PredictionFault(told) from error
+        raise PredictionError(f"forward on synthetic input raised {told}") from error
     norms = {node.name: _shift(node.name, graph, found.get(node.name)) for node in graph if node.remembers}
     return Shifts(Evidence.WEIGHTS, norms)
 
@@ -59,24 +70,39 @@ def _run(model: nn.Module, graph: Graph, maker: Maker) -> dict[str, Measured]:
     flags = flags_of_training(model)
     where = Whereabouts(model)
     set_flags(dict.fromkeys(flags, False))
-    known = survey(model, maker, where)
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    known = survey(model, maker, where, dear=WORK / 100)
     set_flags(flags)
-    batch, steps = _size(known)
+    effort = _effort(known, weights)
     judged = {node.name for node in graph if node.remembers} - known.misplaced
-    given = matched(model, maker.batch(batch, known.shape, known.features_last is True), steps, where, judged)
-    run = MaskedRun(model, where, Copies(MASKS, batch), known.always_on, judged)
-    args, kwargs = given.arguments(MASKS + 1)
+    drawn = maker.batch(effort.batch, known.shape, known.features_last is True)
+    given = matched(model, drawn, effort.steps, where, judged)
+    run = MaskedRun(model, where, Copies(effort.masks, effort.batch), known.always_on, judged)
+    args, kwargs = given.arguments(effort.masks + 1)
     with run.running():
         model(*args, **kwargs)
     return run.found
 
 
-def _size(known: Survey) -> tuple[int, int]:
-    """Samples and matching steps that fit into WORK; a step is a forward and a backward."""
-    steps = 10 if known.cost * 24 * (MASKS + 31) < WORK else 5
-    few = 512 if known.cost < 1e6 else 128
-    most = few if known.convolves else 2048  # without positions each sample gives each channel one value only
-    return int(max(16, min(most, WORK / max(1.0, known.cost * (MASKS + 1 + 3 * steps))))), steps
+@dataclass(frozen=True, slots=True)
+class _Effort:
+    """Samples, gradient steps that match them (a forward and a backward each), and masked copies of each sample."""
+
+    batch: int
+    steps: int
+    masks: int
+
+
+def _effort(known: Survey, weights: int) -> _Effort:
+    """What fits into WORK for a model of so many ``weights``: steps and masks are spared before samples run out."""
+    # Without positions each sample gives each channel one value only.
+    fewest, enough, most = (8, 64, 512 if known.cost < 1e6 else 128) if known.convolves else (32, 512, 2048)
+    steps = masks = batch = 0
+    for steps, masks in _EFFORTS:
+        batch = int((WORK / (masks + 1 + 3 * steps) - _READING * weights) / max(1.0, known.cost))
+        if batch >= enough:
+            break
+    return _Effort(min(most, max(fewest, batch)), steps, masks)
 
 
 def _shift(norm: str, graph: Graph, found: Measured | None) -> NormShift:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -15,6 +16,20 @@ _SELU_FLOOR = -1.7580993408473766
 """What alpha dropout puts in place of a dropped unit: −λα of SELU."""
 
 
+_LEVELS = 2**16
+
+
+def bernoulli(shape: Sequence[int], keep_prob: float, like: Tensor) -> Tensor:
+    """Independent ones with probability ``keep_prob`` (to within 1/65536) and zeros, of the type of ``like``.
+
+    Several times as fast as Tensor.bernoulli_, which draws a double for each.
+    """
+    count, least = math.prod(shape), -(2**63)
+    words = torch.empty(-(-count // 4), dtype=torch.int64, device=like.device).random_(least, None)
+    kept = words.view(torch.int16)[:count] < round(keep_prob * _LEVELS) - _LEVELS // 2
+    return kept.view(*shape).to(like.dtype)
+
+
 def affine(x: Tensor, op: Dropout, copies: Copies, block: int, scaled: bool) -> tuple[Tensor, Tensor | None]:
     """``factor`` and ``offset`` with which a dropout turns x into x · factor + offset; 1 and 0 on the clean copy.
 
@@ -26,7 +41,7 @@ def affine(x: Tensor, op: Dropout, copies: Copies, block: int, scaled: bool) -> 
     if op.granularity is Granularity.BLOCK and x.dim() == 4:
         factor = _blocks(x, op.drop_rate, block)
     else:
-        factor = torch.empty(_shape(x, op.granularity), dtype=x.dtype, device=x.device).bernoulli_(keep)
+        factor = bernoulli(_shape(x, op.granularity), keep, x)
         if scaled and not op.alpha and keep > 0.0:
             factor.div_(keep)
     offset = None
@@ -56,7 +71,7 @@ def _blocks(x: Tensor, drop_rate: float, block: int) -> Tensor:
     height, width = x.shape[-2:]
     side = max(1, min(block, height, width))
     seeds = drop_rate / side**2 * (height * width) / ((height - side + 1) * (width - side + 1))
-    dropped = torch.empty_like(x).bernoulli_(min(1.0, seeds))
+    dropped = bernoulli(x.shape, min(1.0, seeds), x)
     dropped = F.max_pool2d(dropped, side, stride=1, padding=side // 2)[..., :height, :width]
     kept = 1.0 - dropped
     return kept / kept.mean().clamp_min(1e-6)

@@ -42,8 +42,23 @@ class Survey:
     convolves: bool = False
 
 
-def survey(model: nn.Module, maker: Maker, where: Whereabouts) -> Survey:
-    """Runs ``model``, which is in evaluation mode. Raises what its forward raises on the example's full size."""
+def survey(model: nn.Module, maker: Maker, where: Whereabouts, dear: float) -> Survey:
+    """Runs ``model``, which is in evaluation mode, on small input; on half of that if a sample costs above ``dear``.
+
+    Raises what its forward raises on the example's full size.
+    """
+    found = _first(model, maker, where)
+    places = found.shape[1:]
+    if found.cost <= dear or len(places) < 2:
+        return found
+    half = (*found.shape[:1], *(-(-n // 2) for n in places))
+    try:
+        return _surveyed(model, maker.batch(_SAMPLES, half), half, where)
+    except Exception:  # noqa: BLE001 - too small for it
+        return found
+
+
+def _first(model: nn.Module, maker: Maker, where: Whereabouts) -> Survey:
     small, *full = maker.shapes()
     try:
         return _surveyed(model, maker.batch(_SAMPLES, small), small, where)
