@@ -249,6 +249,12 @@ def test_without_data_it_measures_on_noise_and_says_so(here: Path) -> None:
     assert table["bn1"].shift_ratio == pytest.approx(1.0 / (table["bn1"].delta or 0.0), rel=0.15)
 
 
+def test_untrained_weights_are_named(here: Path) -> None:
+    bare = replace(job(here, batches=4), weights=None)
+    assert any("weights of initialisation" in note for note in table_of(bare).notes)
+    assert not any("initialisation" in note for note in table_of(job(here, batches=4)).notes)
+
+
 def test_the_seed_settles_everything(here: Path) -> None:
     one, same, other = (table_of(job(here, seed=seed, batches=3)) for seed in (0, 0, 1))
     assert one == same

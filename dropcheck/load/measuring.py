@@ -21,7 +21,7 @@ from dropcheck.load.data import Cut, Synthetic, name_of, open_feed, until, with_
 from dropcheck.load.failure import LoadError, described, foreign
 from dropcheck.load.model import Analysis, with_weights
 from dropcheck.load.save import statistics_to_write, write_recalibrated
-from dropcheck.load.settle import settled_on
+from dropcheck.load.settle import UNTRAINED, is_untrained, settled_on
 from dropcheck.load.survey import Began
 from dropcheck.load.together import together
 from dropcheck.load.weights import fit
@@ -173,7 +173,9 @@ def _prepared(job: Job, wanted: Measurement) -> Generator[Told, None, _Ready]:
     if checkpoint is not None:
         fit(model, checkpoint, f"{name}({analysis.captured.arguments or ''})")
     batches = data.for_model(model, analysis.example)
-    notes = settled_on(model, batches) if isinstance(batches, Synthetic) else ()
+    notes: tuple[str, ...] = (UNTRAINED,) if is_untrained(model) else ()
+    if isinstance(batches, Synthetic):
+        notes += settled_on(model, batches, wanted.batches)
     return _Ready(_runner(model, wanted, data.name), model, batches, checkpoint, predicted.captured, notes)
 
 

@@ -14,15 +14,28 @@ from dropcheck.load.failure import foreign
 from dropcheck.result import ErrorKind
 
 _BATCHES = 16
+UNTRAINED = (
+    "these are weights of initialisation, whose shifts say little about those of a trained network; give trained ones "
+    "with --weights"
+)
 _NOTE = (
     "the data are synthetic: running statistics were estimated on them first, dropout on, so moving_var and mean shift "
     "are not those of the weights; measure on real data with --data"
 )
 
 
-def settled_on(model: nn.Module, batches: Iterable[Any]) -> tuple[str, ...]:
+def is_untrained(model: nn.Module) -> bool:
+    """Whether it has batch norms with running statistics, all of them those that new ones start with."""
+    pairs = ((one.running_mean, one.running_var) for one in model.modules() if isinstance(one, _BatchNorm))
+    stored = [(mean, var) for mean, var in pairs if mean is not None and var is not None]
+    return bool(stored) and all(not mean.any() and torch.equal(var, torch.ones_like(var)) for mean, var in stored)
+
+
+def settled_on(model: nn.Module, batches: Iterable[Any], limit: int | None = None) -> tuple[str, ...]:
     """Gives the batch norms of ``model`` the running statistics that training on these data would leave, weights
     unchanged: those of other data would shift everything. Says so in a note.
+
+    ``limit``: batches to run at most.
 
     Raises:
         LoadError: forward fails on them.
@@ -37,7 +50,7 @@ def settled_on(model: nn.Module, batches: Iterable[Any]) -> tuple[str, ...]:
     torch.manual_seed(0)
     hint = "give data with --data, or the shape of an input as in --input 2x3x32x32"
     with foreign(ErrorKind.MEASURE, "its forward fails on synthetic noise", hint), torch.no_grad():
-        for batch in islice(batches, _BATCHES):
+        for batch in islice(batches, min(_BATCHES, limit or _BATCHES)):
             trained(**batch) if isinstance(batch, dict) else trained(*batch)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

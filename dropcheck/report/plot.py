@@ -103,21 +103,29 @@ def _ratios(axes: Axes, norms: Sequence[MeasuredNorm]) -> None:
     else:
         trained = [None if one.delta is None else ratio(one.delta) for one in norms]
         _line(axes, stored, _BLUE, "o", "stored: max(real_var/moving_var, moving_var/real_var)")
-        _line(axes, trained, _ORANGE, "D", "measured: max(Δ, 1/Δ), dropout off against dropout on")
+        _line(axes, trained, _ORANGE, "D", "measured: max(Δ, 1/Δ), dropout off against dropout on", joined=False)
     _finish(axes, "shift ratio\n(1 is harmless)")
     bottom, top = axes.get_ylim()
     axes.set_ylim(min(bottom, 0.97), max(top, 1.1))
 
 
-def _line(axes: Axes, values: Sequence[float | None], color: str, marker: str, label: str) -> None:
+def _line(
+    axes: Axes, values: Sequence[float | None], color: str, marker: str, label: str, *, joined: bool = True
+) -> None:
+    """One value per norm; those not ``joined`` are hollow, so that a line they lie on still shows."""
     shown = [value if value is not None and isfinite(value) and value > 0.0 else nan for value in values]
-    size = (4.5 if len(shown) <= _SMALL else 2.5) * (2.0 if marker == "+" else 1.0)
+    size = (4.5 if len(shown) <= _SMALL else 2.5) * (2.0 if marker == "+" else 1.0 if joined else 1.5)
+    style = "-" if joined else "none"
+    face = color if joined else "none"
+    places = range(1, len(shown) + 1)
     axes.plot(
-        range(1, len(shown) + 1),
+        places,
         shown,
+        linestyle=style,
         color=color,
         marker=marker,
-        markersize=size,
+        ms=size,
+        mfc=face,
         linewidth=1.2,
         label=label,
         zorder=2,
