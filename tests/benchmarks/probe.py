@@ -132,9 +132,9 @@ Processor seconds of one core, median of the runs, probe and bare forwards alter
 in evaluation and one in training, which is what a probe needs per batch.
 """
 _REPAIR = """\
-Test accuracies on scikit-learn's digits (360 held out) before and after recalibration on augmented training data, of mean
-and variance both and of the variance alone; after `torch.optim.swa_utils.update_bn`, which leaves dropout on; and of the
-same network trained without dropout. The last column is the largest max(real/moving, moving/real) before.
+Test accuracies on scikit-learn's digits (360 held out) before and after recalibration on augmented training data, of
+mean and variance both and of the variance alone; after `torch.optim.swa_utils.update_bn`, which leaves dropout on; and
+of the same network trained without dropout. The last column is the largest max(real/moving, moving/real) before.
 """
 
 if __name__ == "__main__":
