@@ -21,25 +21,25 @@ class FunctionalDropoutAlwaysOn(Rule):
     """A functional or hand-written dropout drops in evaluation mode too.
 
     ## Why is this bad
-    ``F.dropout`` does not know the model it is called from: its ``training`` argument is True unless somebody says
-    otherwise, and ``model.eval()`` changes nothing about that. Predictions stay random, validation scores come out
+    `F.dropout` does not know the model it is called from: its `training` argument is True unless somebody says
+    otherwise, and `model.eval()` changes nothing about that. Predictions stay random, validation scores come out
     too low, and batch norms behind it meet in evaluation the noise their statistics already hold, while everything
     that counts on dropout being off there (this linter's Δ included) no longer applies. A mask made from
-    ``torch.rand`` or ``bernoulli_`` without asking for the mode does the same.
+    `torch.rand` or `bernoulli_` without asking for the mode does the same.
 
     ## Use instead
-    Pass ``training=self.training``, or use an nn.Dropout layer, which ``model.eval()`` switches off; ask for
-    ``self.training`` around a mask written by hand.
+    Pass `training=self.training`, or use an nn.Dropout layer, which `model.eval()` switches off; ask for
+    `self.training` around a mask written by hand.
 
     A free function takes the flag as a parameter. Dropout that is meant to stay on (Monte Carlo dropout, Tacotron 2's
-    prenet) deserves ``# dropcheck: ignore[DC501] -- reason``.
+    prenet) deserves `# dropcheck: ignore[DC501] -- reason`.
 
     ## Near misses
-    Anything that ``self.training`` decides about is left alone: as an argument, in a condition around the call or
+    Anything that `self.training` decides about is left alone: as an argument, in a condition around the call or
     around the calls of its function, by an early return, through a local variable, a property or a method; so is a
     flag or a rate that callers pass and this file does not show, a rate of 0, and random numbers that are no dropout:
     added noise, samples, augmentation outside of modules, initialisation. A flag set once by the constructor and a test
-    such as ``p > 0`` do not depend on the mode. Where the model can be built, what its evaluation really does decides.
+    such as `p > 0` do not depend on the mode. Where the model can be built, what its evaluation really does decides.
 
     ## Source
     PyTorch's documentation of torch.nn.functional.dropout: "training: apply dropout if True. Default: True".

@@ -15,18 +15,18 @@ class DropoutBuiltInForward(Rule):
 
     ## Why is this bad
     A module is born in training mode. One that forward constructs, or a function forward calls, is new in every call:
-    ``model.eval()`` never reaches it, and it drops in evaluation as it does in training.
+    `model.eval()` never reaches it, and it drops in evaluation as it does in training.
 
     ## Use instead
-    Construct the layer in ``__init__`` and call it in forward, or write ``F.dropout(x, p, training=self.training)``.
+    Construct the layer in `__init__` and call it in forward, or write `F.dropout(x, p, training=self.training)`.
 
     ## Near misses
-    Layers without a mode of their own, such as ``nn.LeakyReLU()(x)``, do no harm there. Left alone as well: a rate of
-    0, a layer that gets its mode at once (``.train(self.training)``, ``.eval()``), one that is called under
-    ``if self.training``, and one that is made on first use and kept.
+    Layers without a mode of their own, such as `nn.LeakyReLU()(x)`, do no harm there. Left alone as well: a rate of
+    0, a layer that gets its mode at once (`.train(self.training)`, `.eval()`), one that is called under
+    `if self.training`, and one that is made on first use and kept.
 
     ## Source
-    PyTorch's documentation of torch.nn.Module: ``training`` is True in a new module, and ``train()`` and ``eval()``
+    PyTorch's documentation of torch.nn.Module: `training` is True in a new module, and `train()` and `eval()`
     set it in the modules that are registered.
     """
 

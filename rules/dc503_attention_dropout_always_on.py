@@ -34,20 +34,20 @@ class AttentionDropoutAlwaysOn(Rule):
     """The dropout of an attention function stays on in evaluation.
 
     ## Why is this bad
-    ``F.scaled_dot_product_attention`` drops attention weights at the rate it is given, in whatever mode the model is:
+    `F.scaled_dot_product_attention` drops attention weights at the rate it is given, in whatever mode the model is:
     its documentation asks the caller for 0 in evaluation. The functions of flash-attn and xformers do the same. After
-    ``model.eval()`` predictions are still random and attend to less than they could.
+    `model.eval()` predictions are still random and attend to less than they could.
 
     ## Use instead
-    Pass ``dropout_p=self.dropout if self.training else 0.0``.
+    Pass `dropout_p=self.dropout if self.training else 0.0`.
 
     ## Near misses
-    A rate that ``self.training`` decides about is left alone, also by way of a local variable, a property, a method or
+    A rate that `self.training` decides about is left alone, also by way of a local variable, a property, a method or
     a condition around the call; so is a rate that callers pass and this file does not show, a rate of 0, and a call
-    without a rate, which means 0. The ``p`` of an nn.Dropout stays what it is in evaluation: reading it is no gate.
+    without a rate, which means 0. The `p` of an nn.Dropout stays what it is in evaluation: reading it is no gate.
 
     ## Source
-    PyTorch's documentation of torch.nn.functional.scaled_dot_product_attention, on ``dropout_p``.
+    PyTorch's documentation of torch.nn.functional.scaled_dot_product_attention, on `dropout_p`.
     """
 
     code = "DC503"

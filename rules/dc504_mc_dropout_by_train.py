@@ -32,17 +32,17 @@ class McDropoutByTrain(Rule):
     """Monte Carlo dropout puts the whole model, batch norms included, into training mode to predict.
 
     ## Why is this bad
-    ``model.train()`` switches on more than dropout. Every batch norm then normalises with the batch at hand, so that a
+    `model.train()` switches on more than dropout. Every batch norm then normalises with the batch at hand, so that a
     prediction depends on what else is in its batch, and each forward moves the running statistics towards the data
     that is only predicted: the model is no longer the one that was trained. Neither is part of the uncertainty.
 
     ## Use instead
-    Call ``model.eval()`` and switch on the dropouts alone, or use ``dropcheck.nn.mc_dropout``.
+    Call `model.eval()` and switch on the dropouts alone, or use `dropcheck.nn.mc_dropout`.
 
     ## Near misses
-    Training loops (anything that calls ``backward``, ``step`` or speaks of a loss), passes that only estimate running
-    statistics anew and drop what the model returns, evaluation that ends with ``model.train()``, batch norms put back
-    with ``.eval()``, and models of this file that have no batch norm are left alone.
+    Training loops (anything that calls `backward`, `step` or speaks of a loss), passes that only estimate running
+    statistics anew and drop what the model returns, evaluation that ends with `model.train()`, batch norms put back
+    with `.eval()`, and models of this file that have no batch norm are left alone.
 
     ## Source
     Gal and Ghahramani 2016, "Dropout as a Bayesian Approximation": dropout alone is sampled at test time.
@@ -154,7 +154,7 @@ def _learns(scope: Scope) -> bool:
 
 
 def _switched_on(scope: Scope) -> Iterator[tuple[Call, Expr]]:
-    """The calls of ``model.train()``; not those on parts, one after the other, nor where a test picks the parts."""
+    """The calls of `model.train()`; not those on parts, one after the other, nor where a test picks the parts."""
     for call in scope.calls:
         if isinstance(call.function, Attribute) and call.function.attr == "train":
             model, mode = call.function.value, call.argument(0, "mode")
@@ -198,7 +198,7 @@ def _is_no_grad(names: Names, expr: Expr, scope: Scope) -> bool:
 
 
 def _repeats(over: Expr | None) -> bool:
-    """Whether a loop counts samples: ``range(n)``."""
+    """Whether a loop counts samples: `range(n)`."""
     return over is not None and any(isinstance(one, Call) and one.called in ("range", "trange") for one in walk(over))
 
 
@@ -218,7 +218,7 @@ def _has_no_batch_norm(file: SourceFile, model: Expr, scope: Scope) -> bool:
 
 
 def _text(expr: Expr) -> str:
-    """``self.model`` as written; empty for what is no dotted name."""
+    """`self.model` as written; empty for what is no dotted name."""
     if isinstance(expr, Name):
         return expr.id
     inner = _text(expr.value) if isinstance(expr, Attribute) else ""

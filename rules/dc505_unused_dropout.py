@@ -26,8 +26,8 @@ class UnusedDropout(Rule):
     Call the layer where its dropout belongs, or delete it together with its rate.
 
     ## Near misses
-    A layer that anything in the file reads is left alone, also for its ``p`` alone; so is a class that looks its
-    layers up by name or goes through ``children()`` or ``modules()``, one with bases that are not in the file or
+    A layer that anything in the file reads is left alone, also for its `p` alone; so is a class that looks its
+    layers up by name or goes through `children()` or `modules()`, one with bases that are not in the file or
     without a forward of its own, and a layer that capture saw called.
 
     ## Source

@@ -17,20 +17,20 @@ class UnregisteredDropout(Rule):
     """A dropout or batch norm is out of reach of model.eval().
 
     ## Why is this bad
-    ``model.eval()`` goes from each module to the modules registered in it: those assigned to an attribute, or kept in
-    an nn.ModuleList, nn.ModuleDict or nn.Sequential. Layers in a plain list or dict, or made outside of ``__init__``,
+    `model.eval()` goes from each module to the modules registered in it: those assigned to an attribute, or kept in
+    an nn.ModuleList, nn.ModuleDict or nn.Sequential. Layers in a plain list or dict, or made outside of `__init__`,
     are not among them: their dropout goes on in evaluation, and a batch norm goes on normalising with the batch at
-    hand. They are missing from ``state_dict()`` and ``parameters()`` as well. An own ``train()`` that does not call
-    ``super().train(mode)`` cuts off all of a model's layers in the same way.
+    hand. They are missing from `state_dict()` and `parameters()` as well. An own `train()` that does not call
+    `super().train(mode)` cuts off all of a model's layers in the same way.
 
     ## Use instead
-    Keep layers in nn.ModuleList, nn.ModuleDict or nn.Sequential, and call ``super().train(mode)`` first in an own
-    ``train``.
+    Keep layers in nn.ModuleList, nn.ModuleDict or nn.Sequential, and call `super().train(mode)` first in an own
+    `train`.
 
     ## Near misses
-    Lists of layers that are registered as well (handed to an nn.Sequential, by ``add_module`` or ``setattr``, or each
-    under an attribute of its own), lists of layers without a mode, and a ``train()`` that sets its layers' mode itself
-    are left alone. So are methods of that name that train the model: ``train(self, loader, optimizer)``.
+    Lists of layers that are registered as well (handed to an nn.Sequential, by `add_module` or `setattr`, or each
+    under an attribute of its own), lists of layers without a mode, and a `train()` that sets its layers' mode itself
+    are left alone. So are methods of that name that train the model: `train(self, loader, optimizer)`.
 
     ## Source
     PyTorch's documentation of torch.nn.Module.train, and of torch.nn.ModuleList: "modules it contains are properly

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import source_cases
 import source_cases_layers
+import source_cases_masks
+import source_cases_models
 
 from dropcheck.rule import Rule
 from dropcheck.rules.dc501_functional_dropout_always_on import FunctionalDropoutAlwaysOn
@@ -17,10 +19,10 @@ from dropcheck.syntax import SourceFile
 
 SUITES: list[tuple[Rule, dict[str, str]]] = [
     (FunctionalDropoutAlwaysOn(), source_cases.FUNCTIONAL),
-    (FunctionalDropoutAlwaysOn(), source_cases.MASKS),
-    (DropoutBuiltInForward(), source_cases.BUILT),
-    (AttentionDropoutAlwaysOn(), source_cases_layers.ATTENTION),
-    (McDropoutByTrain(), source_cases_layers.MONTE_CARLO),
+    (FunctionalDropoutAlwaysOn(), source_cases_masks.MASKS),
+    (DropoutBuiltInForward(), source_cases_masks.BUILT),
+    (AttentionDropoutAlwaysOn(), source_cases_models.ATTENTION),
+    (McDropoutByTrain(), source_cases_models.MONTE_CARLO),
     (UnusedDropout(), source_cases_layers.UNUSED),
     (UnregisteredDropout(), source_cases_layers.UNREGISTERED),
 ]

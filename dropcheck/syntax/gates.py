@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from enum import Enum
-from typing import Any
+from collections.abc import Iterable
 
+from dropcheck.syntax.gate import COMPARED_TO_ZERO, OPPOSITE, Gate, conjunction, disjunction, mixture
 from dropcheck.syntax.names import Names
 from dropcheck.syntax.scope import Assignment, Kind, Scope
 from dropcheck.syntax.tree import (
@@ -27,26 +26,6 @@ from dropcheck.syntax.tree import (
     walk,
 )
 
-
-class Gate(Enum):
-    """In evaluation mode, an expression is
-
-    OFF: false or zero; ON: true, in training as well; FIXED: what the model was configured to, in training as well;
-    OPEN: whatever somebody decides who is not seen here, the caller for one.
-    """
-
-    OFF = "off"
-    ON = "on"
-    FIXED = "fixed"
-    OPEN = "open"
-
-    @property
-    def always(self) -> bool:
-        """Whether training mode has no say in it, and it may well be on."""
-        return self in (Gate.ON, Gate.FIXED)
-
-
-_OPPOSITE = {Gate.OFF: Gate.ON, Gate.ON: Gate.OFF, Gate.FIXED: Gate.FIXED, Gate.OPEN: Gate.OPEN}
 _ABOUT_MODE = re.compile(r"(?i)train|eval|infer|test|phase|mode|stage|determinis|sampl|monte|(^|_)mc(_|$)|enabled")
 _SAME_AS_ARGUMENT = ("bool", "float", "int", "abs", "max", "torch.tensor", "torch.as_tensor")
 _NO_GATES = (
@@ -93,7 +72,7 @@ class Gates:
 
     def _holds(self, guard: Guard, scope: Scope) -> Gate:
         gate = self.of(guard.test, scope)
-        return gate if guard.holds else _OPPOSITE[gate]
+        return gate if guard.holds else OPPOSITE[gate]
 
     def _of(self, expr: Expr, scope: Scope) -> Gate:
         match expr:
@@ -107,10 +86,10 @@ class Gates:
                 return self._call(expr, scope)
             case Unary(operator=operator, value=value):
                 gate = self.of(value, scope)
-                return _OPPOSITE[gate] if operator == "not" else gate
+                return OPPOSITE[gate] if operator == "not" else gate
             case Logic(operator=operator, values=values):
                 gates = [self.of(value, scope) for value in values]
-                return conjunction(gates) if operator == "and" else _disjunction(gates)
+                return conjunction(gates) if operator == "and" else disjunction(gates)
             case Choice(test=test, then=then, otherwise=otherwise):
                 return self._choice(self.of(test, scope), self.of(then, scope), self.of(otherwise, scope))
             case Binary():
@@ -118,7 +97,7 @@ class Gates:
             case Subscript(value=value, index=index):
                 return self._subscript(value, index, scope)
             case Display(elements=children) | Other(children=children):
-                return _mixture([self.of(one, scope) for one in children]) if children else Gate.FIXED
+                return mixture([self.of(one, scope) for one in children]) if children else Gate.FIXED
         return Gate.OPEN
 
     def _choice(self, test: Gate, then: Gate, otherwise: Gate) -> Gate:
@@ -126,7 +105,7 @@ class Gates:
             return otherwise
         if test is Gate.ON or then is otherwise:
             return then
-        return Gate.OPEN if test is Gate.OPEN else _mixture([then, otherwise])
+        return Gate.OPEN if test is Gate.OPEN else mixture([then, otherwise])
 
     # Names -----------------------------------------------------------------------------------------------------
 
@@ -171,7 +150,7 @@ class Gates:
         """What ``self.attr`` is worth in a class: a property, or what the file assigns to it."""
         methods = self.names.methods(owner, attr)
         if methods:
-            return _mixture([self.returned(method) for method in methods])
+            return mixture([self.returned(method) for method in methods])
         if self.names.set_from_outside(attr):
             return Gate.OPEN
         built: list[Gate] = []
@@ -184,7 +163,7 @@ class Gates:
             return Gate.OPEN
         if any(not value.always for value in later):
             return Gate.OFF if all(value is Gate.OFF for value in (*built, *later)) else Gate.OPEN
-        return _mixture([*built, *later])
+        return mixture([*built, *later])
 
     def _choice_of(self, one: Assignment) -> Gate:
         assert one.value is not None
@@ -200,7 +179,7 @@ class Gates:
                 values.append(self.of(one.value, function))
             if runs is Gate.ON:
                 break
-        return _mixture(values) if values else Gate.OFF
+        return mixture(values) if values else Gate.OFF
 
     # Operators -------------------------------------------------------------------------------------------------
 
@@ -212,7 +191,7 @@ class Gates:
             return left
         if expr.operator in ("is", "is not", "==", "!=", "<", "<=", ">", ">=", "in", "not in"):
             return self._comparison(expr, left, right)
-        return _mixture([left, right]) if left is right is Gate.OFF or Gate.OFF not in (left, right) else Gate.OPEN
+        return mixture([left, right]) if left is right is Gate.OFF or Gate.OFF not in (left, right) else Gate.OPEN
 
     def _comparison(self, expr: Binary, left: Gate, right: Gate) -> Gate:
         """Comparisons are no gates, unless they ask for the mode, or whether what is off in evaluation is zero."""
@@ -222,14 +201,14 @@ class Gates:
         if isinstance(constant, str):
             return Gate.OPEN if _ABOUT_MODE.search(constant) or _speaks_of_mode(expr.left) else Gate.FIXED
         if left is Gate.OFF and constant is not None:
-            truth = _COMPARED_TO_ZERO.get(expr.operator)
+            truth = COMPARED_TO_ZERO.get(expr.operator)
             return Gate.OPEN if truth is None else Gate.ON if truth(constant) else Gate.OFF
         asks_truth = isinstance(constant, bool) and expr.operator in ("is", "==")
-        return left if asks_truth and constant is True else _OPPOSITE[left] if asks_truth else Gate.FIXED
+        return left if asks_truth and constant is True else OPPOSITE[left] if asks_truth else Gate.FIXED
 
     def _subscript(self, value: Expr, index: tuple[Expr, ...], scope: Scope) -> Gate:
         keys = [one.value for one in index if isinstance(one, Literal) and isinstance(one.value, str)]
-        return Gate.OPEN if any(map(_ABOUT_MODE.search, keys)) else _mixture([self.of(value, scope), Gate.FIXED])
+        return Gate.OPEN if any(map(_ABOUT_MODE.search, keys)) else mixture([self.of(value, scope), Gate.FIXED])
 
     # Calls -----------------------------------------------------------------------------------------------------
 
@@ -242,7 +221,7 @@ class Gates:
                 if isinstance(key, Literal) and isinstance(key.value, str):
                     return self._attribute(Attribute(subject, key.value), scope)
             if meaning.name in _SAME_AS_ARGUMENT and call.arguments:
-                return _mixture([self.of(one.value, scope) for one in call.arguments])
+                return mixture([self.of(one.value, scope) for one in call.arguments])
             if meaning.name in _NO_GATES or meaning.name.startswith(("numpy.random.", "torch.rand")):
                 return Gate.FIXED
         if isinstance(call.function, Attribute) and not _ABOUT_MODE.search(call.function.attr):
@@ -268,38 +247,3 @@ def _common(guards: Guards, under: Guards) -> Iterable[Guard]:
         if one.test is not other.test or one.holds is not other.holds:
             return
         yield one
-
-
-def conjunction(gates: Iterable[Gate], default: Gate = Gate.ON) -> Gate:
-    """On unless one says otherwise."""
-    found = set(gates)
-    return next((gate for gate in (Gate.OFF, Gate.OPEN, Gate.FIXED) if gate in found), default)
-
-
-def _disjunction(gates: Iterable[Gate]) -> Gate:
-    found = set(gates)
-    if Gate.ON in found:
-        return Gate.ON
-    # Off by the mode or on by another flag: somebody has thought of the mode.
-    return found.pop() if len(found) == 1 else Gate.OPEN
-
-
-def _mixture(gates: list[Gate]) -> Gate:
-    """One of several, it is not known which."""
-    found = set(gates)
-    if len(found) == 1:
-        return found.pop()
-    return Gate.OPEN if Gate.OPEN in found else Gate.FIXED
-
-
-_COMPARED_TO_ZERO: Mapping[str, Callable[[Any], bool]] = {
-    "is": lambda constant: constant is False,
-    "is not": lambda constant: constant is not False,
-    "==": lambda constant: constant == 0,
-    "!=": lambda constant: constant != 0,
-    ">": lambda constant: constant < 0,
-    ">=": lambda constant: constant <= 0,
-    "<": lambda constant: constant > 0,
-    "<=": lambda constant: constant >= 0,
-}
-"""``0 op constant``."""

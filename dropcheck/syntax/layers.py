@@ -44,6 +44,10 @@ class Layers:
     def is_batch_norm(self, call: Call) -> bool:
         return any(canonical(meaning.name) in BATCH_NORMS for meaning in self._meanings(call))
 
+    def has_mode(self, call: Call) -> bool:
+        """Whether a call constructs a layer that is another one in evaluation: dropout or batch norm."""
+        return self.is_dropout(call) or self.is_batch_norm(call)
+
     def minds_mode(self, call: Call) -> bool:
         """Whether a call constructs a dropout, a batch norm, or a module of this file that holds one."""
         return any(map(self._minding, self._meanings(call)))
@@ -85,7 +89,7 @@ class Layers:
 
     def _minding(self, meaning: Meaning) -> bool:
         if meaning.local is not None and meaning.local.kind is Kind.CLASS and self.is_module(meaning.local):
-            return self.holds(meaning.local, lambda call: self.is_dropout(call) or self.is_batch_norm(call)) is True
+            return self.holds(meaning.local, self.has_mode) is True
         return _makes_dropout(meaning) or canonical(meaning.name) in BATCH_NORMS
 
     def _is_unknown(self, name: str) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dropcheck.graph import Site
-from dropcheck.syntax.gates import Gate
+from dropcheck.syntax.gate import Gate
 from dropcheck.syntax.scope import Assignment, Scope, Statement
 from dropcheck.syntax.tree import Attribute, Binary, Call, Choice, Expr, Literal, Name, Subscript, Unary, walk
 
@@ -94,7 +94,8 @@ def is_rate(file: SourceFile, expr: Expr, scope: Scope, deep: int = 0) -> bool:
             return _RATE.search(attr) is not None and file.running.of(expr, scope).always
         case Name(id=name):
             place = file.names.binding(name, scope)
-            values = [] if place is None else [one.value for one in place.by_name.get(name, [])]
+            made = [] if place is None else place.by_name.get(name, [])
+            values = [one.value for one in made if place is not scope or one.order < expr.order]
             if values and place is not None:
                 return all(one is not None and is_rate(file, one, place, deep + 1) for one in values)
             return _RATE.search(name) is not None and file.running.of(expr, scope).always

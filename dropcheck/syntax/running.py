@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from functools import cached_property
 
-from dropcheck.syntax.gates import CONSTRUCTORS, Gate, Gates, conjunction
+from dropcheck.syntax.gate import Gate, conjunction
+from dropcheck.syntax.gates import CONSTRUCTORS, Gates
 from dropcheck.syntax.layers import Layers
 from dropcheck.syntax.names import Names
 from dropcheck.syntax.scope import Kind, Read, Scope, Use
