@@ -266,6 +266,25 @@ def test_odd_norms_are_named() -> None:
     assert "InstanceNorm1d 'instance'" in table.notes[-1]
 
 
+def test_norms_written_by_hand_are_named() -> None:
+    class ByHand(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("running_mean", torch.zeros(4))
+            self.register_buffer("running_var", torch.ones(4))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return F.batch_norm(x, self.running_mean, self.running_var, training=self.training)
+
+    class FrozenByHand(ByHand):
+        def forward(self, x: Tensor) -> Tensor:
+            return F.batch_norm(x, self.running_mean, self.running_var)
+
+    table = probe(trained(nn.Sequential(nn.BatchNorm1d(4), ByHand(), FrozenByHand()), [X]), [X] * 4)
+    (said,) = [note for note in table.notes if "not measured" in note]
+    assert said == "ByHand '1' normalises by running statistics of its own and is not measured"
+
+
 def test_a_shared_norm_has_the_mean_of_its_calls_variances() -> None:
     class Shared(nn.Module):
         def __init__(self) -> None:

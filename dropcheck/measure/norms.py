@@ -70,9 +70,13 @@ def _stored(buffer: Tensor | None) -> Tensor | None:
 def left_out(model: nn.Module) -> Iterator[str]:
     """Names what keeps statistics of training but is no batch norm."""
     for name, module in model.named_modules():
-        remembers = isinstance(module, _NormBase) and not isinstance(module, _BatchNorm)
-        if remembers and module.running_var is not None:
-            yield f"{type(module).__name__} {name!r} keeps statistics of single samples and is not measured"
+        kind = type(module).__name__
+        if isinstance(module, _BatchNorm) or module._buffers.get("running_var") is None:
+            continue
+        if isinstance(module, _NormBase):
+            yield f"{kind} {name!r} keeps statistics of single samples and is not measured"
+        elif not kind.startswith("Frozen"):
+            yield f"{kind} {name!r} normalises by running statistics of its own and is not measured"
 
 
 @contextmanager

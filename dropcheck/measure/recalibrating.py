@@ -37,7 +37,7 @@ class Recalibrating(Run):
     that are being estimated. On three small networks trained on digits that left the worst variance off by 0.3 to
     0.5 % with batches of 180, and by 4 to 8 % with batches of 16; taking that off by further passes, which make one
     layer after the other exact, changed accuracies by less than a test set can tell. Estimating in evaluation mode
-    from the start (each layer with the old statistics of those before it) made two of the three worse than they were.
+    from the start (each layer with the old statistics of those before it) made all three worse than they were.
 
     Args:
         stat: ``both``, or ``var`` for the variances alone.
