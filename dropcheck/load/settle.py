@@ -40,7 +40,8 @@ def settled_on(model: nn.Module, batches: Iterable[Any], limit: int | None = Non
     Raises:
         LoadError: forward fails on them.
     """
-    was, trained = model.training, model.train()
+    was = {module: module.training for module in model.modules()}
+    trained = model if model.training else model.train()  # what is held in evaluation mode there stays frozen
     norms = [one for one in trained.modules() if isinstance(one, _BatchNorm) and one.training]
     norms = [one for one in norms if one.track_running_stats and one.running_var is not None]
     momenta = [one.momentum for one in norms]
@@ -54,5 +55,6 @@ def settled_on(model: nn.Module, batches: Iterable[Any], limit: int | None = Non
             trained(**batch) if isinstance(batch, dict) else trained(*batch)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
-    model.train(was)
+    for module, flag in was.items():
+        module.training = flag
     return (_NOTE,) if norms else ()

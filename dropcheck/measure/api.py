@@ -13,10 +13,12 @@ from torch import Tensor, nn
 from dropcheck.capture import ExampleInput
 from dropcheck.capture.replica import random_state_kept, replica
 from dropcheck.load.data import Synthetic
+from dropcheck.load.failure import LoadError
 from dropcheck.load.inputs import example_inputs
 from dropcheck.load.live import capture_live
+from dropcheck.load.settle import settled_on
 from dropcheck.measure.batches import Arguments
-from dropcheck.measure.bench import unwrapped
+from dropcheck.measure.bench import chosen_device, unwrapped
 from dropcheck.measure.probing import Probing
 from dropcheck.measure.recalibrating import Recalibrating, Stat
 from dropcheck.shift import predict
@@ -73,9 +75,13 @@ def probe(
     model = unwrapped(model)
     data = _noise(model, example_input, seed) if batches is None else _data(batches)
     label = SYNTHETIC if batches is None else GIVEN
-    probing = Probing(model, device=device, amp=amp, seed=seed, attribute=attribute, data=label)
-    run(probing.steps(data, _NOISE if batches is None and max_batches is None else max_batches), progress)
+    limit = _NOISE if batches is None and max_batches is None else max_batches
+    measured, notes = _settled(model, data, limit) if isinstance(data, Synthetic) else (model, ())
+    device = chosen_device(model, None) if device is None else device
+    probing = Probing(measured, device=device, amp=amp, seed=seed, attribute=attribute, data=label)
+    run(probing.steps(data, limit), progress)
     table = probing.table()
+    table = replace(table, notes=(*table.notes, *notes))
     return with_prediction(table, model, probing.feeder.example) if predicted else table
 
 
@@ -146,6 +152,20 @@ def _data(batches: Iterable[Any] | Tensor) -> Iterable[Any]:
     if not isinstance(batches, Iterable):
         raise TypeError(f"batches are an iterable of tensors, tuples or dicts, got {type(batches).__name__}")
     return batches
+
+
+def _settled(model: nn.Module, noise: Synthetic, limit: int | None) -> tuple[nn.Module, tuple[str, ...]]:
+    """A copy with the running statistics that training on the noise would leave, and what is to be said of that.
+
+    Raises:
+        MeasurementError: it cannot be copied, or its forward fails.
+    """
+    try:
+        copy = replica(model, "cpu")
+        with random_state_kept():
+            return copy, settled_on(copy, noise, limit)
+    except LoadError as error:
+        raise MeasurementError(error.message, error.hint) from error
 
 
 def _noise(model: nn.Module, example: Any, seed: int) -> Synthetic:
