@@ -177,26 +177,39 @@ class _Suspected:
         self.reading = reading
         self.at: dict[tuple[str, int], list[Finding]] = {}
         self.unreached: dict[tuple[str, str], Finding] = {}
+        self.cut_off: dict[tuple[str, str], Finding] = {}  # by a train() of the class's own
         for finding in reading.findings:
             for line in (*_lines(finding.site), *_lines(finding.built)):
                 self.at.setdefault(line, []).append(finding)
-            if finding.code == UNREACHED and (owner := reading.class_at(finding.site)) is not None:
-                self.unreached.setdefault((finding.model, owner), finding)
+            owner = reading.class_at(finding.site)
+            if finding.code == UNREACHED and owner is not None:
+                cuts_off = finding.op.rpartition("/")[2] in ("train", "eval")
+                (self.cut_off if cuts_off else self.unreached).setdefault((finding.model, owner), finding)
 
     def same_fault(self, seen: Finding) -> Finding | None:
         """What the text has of a fault seen in a model.
 
-        A layer that evaluation does not reach may be one that forward makes anew; where it was built nobody knows if
-        the model does not have it registered, so that a suspicion about its class stands for it.
+        A layer that evaluation does not reach may be one that forward makes anew, or one of many that a train() cuts
+        off; where it was built nobody knows if the model does not have it registered, so that a suspicion about its
+        class stands for it.
         """
         codes = (seen.code, MADE_ANEW) if seen.code == UNREACHED else (seen.code,)
         for line in (*_lines(seen.site), *_lines(seen.built)):
             for one in self.at.get(line, []):
                 if one.code in codes:
                     return one
-        if seen.code != UNREACHED or seen.built is not None or seen.site is None:
+        if seen.code != UNREACHED or seen.site is None:
             return None
-        return self.unreached.get((seen.site.path, self.reading.class_at(seen.site) or ""))
+        path, symbol = seen.site.path, seen.model.rpartition(":")[2]
+        if (
+            seen.built is None
+            and (one := self.unreached.get((path, self.reading.class_at(seen.site) or ""))) is not None
+        ):
+            return one
+        owners = (self.reading.class_at(seen.site), self.reading.class_at(seen.built), symbol)
+        return next(
+            (self.cut_off[path, one] for one in owners if one is not None and (path, one) in self.cut_off), None
+        )
 
 
 def _lines(site: Site | None) -> Iterator[tuple[str, int]]:

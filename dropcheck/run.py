@@ -90,26 +90,29 @@ def _report(
         # Not before the worker has begun to import torch: these take their time too.
         from dropcheck.choice import Choice, choose, orders
         from dropcheck.engine import Examined, conclude, examine
+        from dropcheck.parts import Users, without_parts
         from dropcheck.reading import crosschecked, reading
 
         choice = choose(settings) if ruled else Choice()
-        read = stack.enter_context(reading((item.file for item in items if item.file and item.seen), choice.rules))
+        read = stack.enter_context(reading(_readable(items), choice.rules))
         if worker is not None:
             import dropcheck.flow  # noqa: F401 - the rules will ask the graphs, and this brings networkx
 
             meanwhile()
         errors = [*choice.errors, *(error for item in items for error in item.errors)]
-        examined, graphs = {}, []
+        examined, graphs, seen = {}, [], []
         for job, outcome in _outcomes(worker, items, statistics=statistics):
             errors += outcome.errors
             for captured in outcome.models:
                 model, gap = as_asked(captured, job)
                 errors += gap
                 see(model)
+                seen.append(replace(model, graph=None))
                 graphs += [model.graph] if model.graph is not None else []
                 examined[model.target, model.arguments] = examine(model, choice.rules, settings.thresholds)
         found = read()
-    models, told = crosschecked(found, examined.values(), graphs, _symbols(items))
+    wholes, errors = without_parts(examined.values(), errors, Users.of(seen, items))
+    models, told = crosschecked(found, wholes, graphs, _symbols(items))
     linted = {item.file: item.seen.comments for item in items if item.file and item.seen and not item.symbol}
     return conclude(
         (*models, *(Examined(model) for item in items for model in (_models(item) if static else ()))),
@@ -120,6 +123,10 @@ def _report(
         seconds=perf_counter() - started,
         orders=orders(settings, choice, linted, static=static),
     )
+
+
+def _readable(items: Iterable[Item]) -> Iterator[str]:
+    return (item.file for item in items if item.file and item.seen is not None and item.seen.error is None)
 
 
 def _symbols(items: Sequence[Item]) -> dict[str, frozenset[str]]:

@@ -153,7 +153,7 @@ class Net(nn.Module):
     )
 
     def read(self, file: SourceFile) -> Iterator[Finding]:
-        if file.mentions("Drop|BatchNorm"):
+        if file.mentions("Drop|drop|BatchNorm|Transformer"):
             for one in unregistered.layers(file):
                 yield self.remark(file, one.inside, one.called, one.site, Severity.ERROR, one.message)
 

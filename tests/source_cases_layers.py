@@ -192,6 +192,17 @@ class Net(nn.Module):
     def forward(self, x):
         return self.drop(x)
 """,
+    "train() without super(), dropout inside other layers": """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rnn = nn.LSTM(3, 3, 2, dropout=0.2)
+    def train(self, mode=True): #!
+        self.training = mode
+        return self
+    def forward(self, x):
+        return self.rnn(x)
+""",
     "eval() without super()": """
 class Net(nn.Module):
     def __init__(self):

@@ -165,6 +165,14 @@ class TestReconciled:
         rest, confirmed = reconciled(told, seen, Witness(()))
         assert (rest, [one.site for one in confirmed]) == ((), [at(7), at(50)])
 
+    def test_a_train_that_cuts_all_layers_off_is_one_fault(self) -> None:
+        cut = finding("DC506", 7, op="Net.train/train")
+        told = Reading((cut,), classes={"nets.py": ((2, "Net"), (40, "Block"))})
+        seen = [finding("DC506", 3, "nets.py:Net", built=at(20)), finding("DC506", 50, "nets.py:Net", built=at(60))]
+        assert [one.site for one in reconciled(told, seen, Witness(()))[1]] == [at(7), at(7)]
+        (other,) = reconciled(told, [finding("DC506", 50, "nets.py:Block", built=at(60))], Witness(()))[1]
+        assert other.site == at(50)
+
 
 NETS = """class Net(nn.Module):
     def __init__(self):

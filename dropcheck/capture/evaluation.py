@@ -40,7 +40,7 @@ def mark_draws(calls: Sequence[Call], model: nn.Module, example: ExampleInput | 
     """
     drawing = [call for call in calls if (call.module is not None or call.target in DRAWING) and draws(call)]
     classes: set[type] = {type(module) for module in model.modules()}
-    switched = any(_SWITCHES & names_in(one) for one in classes) or any("train" in vars(one) for one in model.modules())
+    switched = any(_has_own_way(one) for one in classes) or any("train" in vars(one) for one in model.modules())
     open_ones = []
     for call in drawing:
         if call.module is not None and call.target in MODULES and not switched:
@@ -53,6 +53,12 @@ def mark_draws(calls: Sequence[Call], model: nn.Module, example: ExampleInput | 
     if found is not None:
         for call in open_ones:
             call.random_in_eval = found.still(call)
+
+
+def _has_own_way(cls: type) -> bool:
+    """Whether the modules of a class may set training flags in another way than torch's."""
+    overridden = any(getattr(cls, name) is not getattr(nn.Module, name) for name in _SWITCHES)
+    return overridden or bool(_SWITCHES & names_in(cls))
 
 
 def draws(call: Call) -> bool:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 from dropcheck.syntax.names import Meaning, Names, canonical
 from dropcheck.syntax.scope import Kind, Scope
-from dropcheck.syntax.torch_names import BATCH_NORMS, is_dropout_layer
-from dropcheck.syntax.tree import Call, Expr, walk
+from dropcheck.syntax.torch_names import BATCH_NORMS, DROPPING_BY_DEFAULT, DROPPING_INSIDE, is_dropout_layer
+from dropcheck.syntax.tree import Call, Expr, Literal, walk
 
 _NO_MODULES = ("object", "abc.ABC", "ABC", "typing.", "enum.", "Exception", "torch.autograd.", "torch.utils.data.")
 _KNOWN_MODULES = ("torch.nn.", "torch.jit.ScriptModule")
@@ -45,12 +45,19 @@ class Layers:
         return any(canonical(meaning.name) in BATCH_NORMS for meaning in self._meanings(call))
 
     def has_mode(self, call: Call) -> bool:
-        """Whether a call constructs a layer that is another one in evaluation: dropout or batch norm."""
-        return self.is_dropout(call) or self.is_batch_norm(call)
+        """Whether a call constructs a layer that is another one in evaluation: dropout (inside, too) or batch norm."""
+        return self.is_dropout(call) or self.is_batch_norm(call) or self._drops_inside(call)
+
+    def _drops_inside(self, call: Call) -> bool:
+        given = call.argument(None, "dropout")
+        if given is None:
+            return any(kind in DROPPING_BY_DEFAULT for kind in self.kinds(call))
+        off = isinstance(given, Literal) and not given.value
+        return not off and any(kind in DROPPING_INSIDE for kind in self.kinds(call))
 
     def minds_mode(self, call: Call) -> bool:
         """Whether a call constructs a dropout, a batch norm, or a module of this file that holds one."""
-        return any(map(self._minding, self._meanings(call)))
+        return self.has_mode(call) or any(map(self._minding, self._meanings(call)))
 
     def holds(self, klass: Scope, wanted: Callable[[Call], bool]) -> bool | None:
         """Whether a class constructs a layer that is ``wanted``, itself or through other classes of this file.
@@ -90,7 +97,7 @@ class Layers:
     def _minding(self, meaning: Meaning) -> bool:
         if meaning.local is not None and meaning.local.kind is Kind.CLASS and self.is_module(meaning.local):
             return self.holds(meaning.local, self.has_mode) is True
-        return _makes_dropout(meaning) or canonical(meaning.name) in BATCH_NORMS
+        return False
 
     def _is_unknown(self, name: str) -> bool:
         """Whether what is called may be a model's part defined elsewhere."""

@@ -32,6 +32,12 @@ DROPOUT_LAYER_KINDS = ("Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaD
 DROPOUT_LAYERS = frozenset(f"torch.nn.{kind}" for kind in DROPOUT_LAYER_KINDS)
 _OTHER_DROPOUT_LAYERS = re.compile(r"(torchvision|timm)\.[\w.]*\b(StochasticDepth|DropPath|DropBlock2d|PatchDropout)$")
 
+DROPPING_BY_DEFAULT = frozenset(
+    f"torch.nn.{kind}" for kind in ("Transformer", "TransformerEncoderLayer", "TransformerDecoderLayer")
+)
+DROPPING_INSIDE = DROPPING_BY_DEFAULT | {f"torch.nn.{kind}" for kind in ("MultiheadAttention", "RNN", "LSTM", "GRU")}
+"""Layers with dropout inside, by their argument ``dropout``."""
+
 BATCH_NORMS = frozenset(
     (*(f"torch.nn.{lazy}BatchNorm{axes}d" for lazy in ("", "Lazy") for axes in (1, 2, 3)), "torch.nn.SyncBatchNorm")
 )
