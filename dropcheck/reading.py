@@ -201,11 +201,9 @@ class _Suspected:
         if seen.code != UNREACHED or seen.site is None:
             return None
         path, symbol = seen.site.path, seen.model.rpartition(":")[2]
-        if (
-            seen.built is None
-            and (one := self.unreached.get((path, self.reading.class_at(seen.site) or ""))) is not None
-        ):
-            return one
+        around = (path, self.reading.class_at(seen.site) or "")
+        if seen.built is None and around in self.unreached:
+            return self.unreached[around]
         owners = (self.reading.class_at(seen.site), self.reading.class_at(seen.built), symbol)
         return next(
             (self.cut_off[path, one] for one in owners if one is not None and (path, one) in self.cut_off), None
