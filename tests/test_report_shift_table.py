@@ -93,6 +93,11 @@ def test_findings_have_their_measured_shift_beside_the_predicted_one() -> None:
     assert expected in paragraphs(as_text(REPORT, TABLE))
 
 
+def test_what_one_dropout_does_alone_is_not_held_against_what_all_do() -> None:
+    text = as_text(replace(REPORT, findings=(replace(FINDING, delta=0.75),)), TABLE)
+    assert "predicted Δ 0.60 (weights, 0.75 by it alone), measured 0.421 ± 0.002" in " ".join(text.split())
+
+
 def test_predictions_that_were_off_are_named() -> None:
     end = paragraphs(as_text(REPORT, TABLE))[-1]
     assert end == (

@@ -206,8 +206,11 @@ def _finding(console: Console, finding: Finding, table: ShiftTable) -> Iterator[
     numbers = ""
     if finding.delta is not None:
         measured = "not measured" if norm is None else f"measured {_with_error(norm.delta, norm.delta_error)}"
-        basis = "" if finding.evidence is None else f" ({finding.evidence})"
-        numbers = f": predicted Δ {delta_text(finding.delta)}{basis}, {measured}"
+        whole = finding.delta if norm is None or norm.predicted is None else norm.predicted
+        # A finding's Δ is what its own dropout does; what can be measured at the norm is what all of them do.
+        alone = "" if delta_text(whole) == delta_text(finding.delta) else f", {delta_text(finding.delta)} by it alone"
+        basis = "" if finding.evidence is None else f" ({finding.evidence}{alone})"
+        numbers = f": predicted Δ {delta_text(whole)}{basis}, {measured}"
     kind = (f"{finding.code} {finding.severity}", _TONE[finding.severity])
     text = Text.assemble(f"{place(finding.site)} ", kind, f" {one_line(way + numbers)}")
     yield from hanging(console, Text("  "), text)
