@@ -114,7 +114,8 @@ class CapturedModel:
     ``remark`` names what of them could not be used, ``weights`` says which file they come from and how it was read.
     ``guessed``: the numbers it was given for constructor arguments that have no default and that nobody gave.
     ``layers`` are its weight layers, known where weights are. ``by_design``: a model left out on purpose (a part of
-    another analysed model), which is no failure.
+    another analysed model), which is no failure. ``parts``: the classes it is made of that other files of the user
+    define, as targets.
     """
 
     target: str
@@ -130,6 +131,7 @@ class CapturedModel:
     layers: tuple[LayerStatistics, ...] = ()
     by_design: bool = False
     guessed: tuple[float, ...] = ()
+    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,8 +82,8 @@ def test_a_build_comment_that_is_wrong_is_an_error_of_its_file(
     assert error.hint.startswith(help)
 
 
-def test_a_comment_settles_the_arguments_that_could_not_be_guessed(lint: Lint) -> None:
-    assert [one.status for one in lint({"nets.py": NEEDS}).unanalysed] != []
+def test_a_comment_settles_the_arguments_that_are_guessed_without_it(lint: Lint) -> None:
+    assert models(lint({"nets.py": NEEDS}))[0][2] == "plan={'in': 64, 'out': 16}, drop=0.1"
     comments = "# dropcheck: build Needs({'in': 4, 'out': 8}, 0.1) input 2x4\n"
     comments += "# dropcheck: build Needs({'in': 5, 'out': 6}, 0.5)\n"
     report = lint({"nets.py": comments + NEEDS})

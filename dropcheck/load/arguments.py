@@ -96,7 +96,7 @@ def _sets(make: Callable[..., Any], call: str | None, around: Surroundings) -> I
             written.append(f"{name}={harmless!r}")
     missing = [one for name, one in signature.parameters.items() if name not in bound.arguments and _required(one)]
     uses = uses_of(make) if missing else {}
-    tries = {one.name: guesses(one, uses, around) for one in missing}
+    tries = {one.name: guesses(one.name, one.annotation, uses, around) for one in missing}
     unknown = [name for name, values in tries.items() if not values]
     if unknown:
         raise Unknown(_reason(unknown, uses), _to_complete(call, tries))

@@ -19,16 +19,16 @@ Suggest = Callable[[str, Use], Any]
 class Fields(SimpleNamespace):
     """A configuration of which nobody knows the values, as an object and as a mapping.
 
-    Fields are made up when they are first read, except those that are ``optional``: their readers have defaults.
+    Fields are made up when they are first read, except those that are optional: their readers have defaults.
     """
 
-    def __init__(self, suggest: Suggest, uses: Mapping[str, Use], optional: frozenset[str]) -> None:
+    def __init__(self, suggest: Suggest, uses: Mapping[str, Use], use: Use) -> None:
         super().__init__()
-        self.__dict__.update(_hidden=(suggest, uses, optional))
+        self.__dict__.update(_hidden=(suggest, uses, use))
 
     def __getattr__(self, name: str) -> Any:
-        suggest, uses, optional = self.__dict__["_hidden"]
-        if name.startswith("__") or name in optional:
+        suggest, uses, use = self.__dict__["_hidden"]
+        if name.startswith("__") or name in use.optional:
             raise AttributeError(name)
         value = suggested(name, uses, suggest)
         setattr(self, name, value)
@@ -62,6 +62,8 @@ class Fields(SimpleNamespace):
         return [(name, self.__dict__[name]) for name in self.keys()]
 
     def __repr__(self) -> str:
+        if self.__dict__["_hidden"][2].is_mapping:
+            return repr(dict(self.items()))
         return f"SimpleNamespace({', '.join(f'{name}={value!r}' for name, value in self.items())})"
 
 
@@ -69,7 +71,7 @@ def suggested(name: str, uses: Mapping[str, Use], suggest: Suggest) -> Any:
     """A field's value, a configuration of its own where fields of it are read."""
     use = uses.get(name, Use(is_read=True))
     if use.is_configuration:
-        inner = Fields(suggest, fields_of(name, uses), frozenset(use.optional))
+        inner = Fields(suggest, fields_of(name, uses), use)
         for field in use.attributes:
             if field not in use.optional and field not in use.methods:
                 with suppress(AttributeError):

@@ -76,11 +76,10 @@ class Surroundings:
         return getattr(self.module, name, None)
 
 
-def guesses(parameter: inspect.Parameter, uses: Mapping[str, Use], around: Surroundings) -> list[Guess]:
+def guesses(name: str, annotation: Any, uses: Mapping[str, Use], around: Surroundings) -> list[Guess]:
     """Values to try, best first; none where any value would be arbitrary."""
-    name = parameter.name
     use = _followed(uses.get(name, Use(is_read=not uses)), around)
-    annotation = _resolved(parameter.annotation, around)
+    annotation = _resolved(annotation, around)
     said = list(_annotated(name, annotation, around))
     if said:
         return said
@@ -236,8 +235,7 @@ def _made_up(name: str, use: Use, uses: Mapping[str, Use], around: Surroundings)
                 fields.setdefault(path, Use()).add(found)
 
     def suggest(field: str, used: Use) -> Any:
-        parameter = inspect.Parameter(field, inspect.Parameter.KEYWORD_ONLY)
-        tries = guesses(parameter, {field: used}, around.deeper) if around.depth < _DEEPEST else []
+        tries = guesses(field, inspect.Parameter.empty, {field: used}, around) if around.depth < _DEEPEST else []
         if not tries:
             raise AttributeError(field)
         return tries[0].taken()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import ModuleType
@@ -17,7 +18,9 @@ from dropcheck.load.failure import LoadError
 from dropcheck.load.model import Analysis, Live, analysed, is_model_class, with_weights
 from dropcheck.nearest import suggest
 from dropcheck.result import ErrorKind, Status
-from dropcheck.source import Candidate, Kind, Scan
+from dropcheck.source import Candidate, Kind, Scan, shown_path
+
+INSTALLED = ("site-packages", "dist-packages")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ def _by_hand(live: Live, settled: Build, candidates: Iterable[str]) -> Analysis:
             said = settled.said or "the configuration"
             message = f"{live.job.label} has no {settled.symbol!r}, which {said} says how to build"
             raise LoadError(ErrorKind.CONFIG, message, suggest(settled.symbol, candidates))
-        return with_weights(live, analysed(live, settled.symbol, value))
+        return _with_parts(with_weights(live, analysed(live, settled.symbol, value)))
     except LoadError as error:
         target = live.target(settled.symbol)
         return Analysis(CapturedModel(target, Status.FAILED, error.message), error.report(target))
@@ -93,7 +96,26 @@ def _analysed(live: Live, candidate: Candidate, value: Any) -> Analysis | None:
     except LoadError as error:
         target = live.target(candidate.name)
         return Analysis(CapturedModel(target, Status.FAILED, error.message), error.report(target))
-    return None if candidate.kind is not Kind.CLASS and _is_torch_layer(result.built) else result
+    return None if candidate.kind is not Kind.CLASS and _is_torch_layer(result.built) else _with_parts(result)
+
+
+def _with_parts(result: Analysis) -> Analysis:
+    """With the classes of other files that the model is made of, and its own where it comes from one."""
+    built = result.built
+    if built is None or result.captured.status is not Status.ANALYSED:
+        return result
+    own = result.captured.target.rpartition(":")[0]
+    found = dict.fromkeys(_defined(type(module)) for module in built.model.modules())
+    parts = tuple(target for target in found if target and target.rpartition(":")[0] != own)
+    return replace(result, captured=replace(result.captured, parts=parts))
+
+
+def _defined(made: type) -> str:
+    """``models/blocks.py:Block``: where a class is defined; empty if it is not in a file of the user's."""
+    file = getattr(sys.modules.get(made.__module__), "__file__", None)
+    if made.__module__.startswith("torch.") or file is None or any(name in file for name in INSTALLED):
+        return ""
+    return f"{shown_path(file)}:{made.__qualname__}"
 
 
 def _is_torch_layer(built: Built | None) -> bool:

@@ -30,7 +30,7 @@ NUMBERS: Sequence[tuple[str, tuple[float, ...]]] = (
         r"(in|input|img|image|src|source)_?(num_?)?(channels?|chans?|ch|planes?|c|nc|filters)s?|c_?in|ch_in|inp|nc|input_nc|inplanes|nin",
         (3, 16, 64, 1),
     ),
-    (r"(in|input|n|num)_?(num_?)?(features?|dims?|size|units|inputs?)|nfeat|ninp|feat(ure)?s?(_dim|_size)?", (64, 16)),
+    (r"(in|input|n|num)_?(num_?)?(features?|dims?|size|units|inputs?)|nfeat|ninp|in|feats?(_dim|_size)?", (64, 16)),
     (r".*heads?|nhead", (4,)),
     (r".*(depth|layers|blocks|stages|repeats?|times|cells|levels)s?|n", (2,)),
     (

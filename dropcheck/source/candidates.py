@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 import heapq
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from dropcheck.source.names import WITHOUT_MODELS, Names, names_of
+from dropcheck.source.returned import made_by, returned
 
 
 class Kind(StrEnum):
@@ -25,7 +26,8 @@ class Candidate:
     """Something at the top level of a file that may turn out to be a model.
 
     ``uses``: the other candidates it refers to, however indirectly through names that are none. ``returns``: the
-    dotted names, as written, of what a factory may call to make its result, and of its annotation.
+    dotted names, as written, of what a factory may call to make its result, and of its annotation; of a class
+    inside the factory, those of its bases.
     """
 
     name: str
@@ -35,10 +37,6 @@ class Candidate:
     returns: tuple[str, ...] = ()
 
 
-# Calls of a module that give back the module.
-_SELF_RETURNING = frozenset(
-    {"to", "cuda", "cpu", "train", "eval", "double", "float", "half", "bfloat16", "requires_grad_"}
-)
 _NO_MODULES = ("torch.nn.functional", "torch.nn.init", "torch.nn.utils", "torch.nn.Parameter", "torch.nn.parameter")
 _FACTORIES = (
     *("torch.hub.load", "torchvision.models.", "timm.create_model", "timm.models."),
@@ -55,7 +53,7 @@ def find_candidates(tree: ast.Module) -> tuple[Candidate, ...]:
     names = names_of(tree)
     modules = _modules(names)
     returns = {
-        name: tuple(dict.fromkeys(_returned(node)))
+        name: tuple(dict.fromkeys(returned(node)))
         for name, node in names.defined.items()
         if isinstance(node, ast.FunctionDef)
     }
@@ -125,7 +123,7 @@ def _makers(names: Names, modules: set[str], returns: dict[str, tuple[str, ...]]
     makers = set(modules)
 
     def makes(dotted: str) -> bool:
-        origin = names.origin(_expression(dotted)) or ""
+        origin = names.origin(ast.parse(dotted, mode="eval").body) or ""
         local = names.local(origin)
         return local in makers if local is not None else _evidently_makes(origin)
 
@@ -135,7 +133,7 @@ def _makers(names: Names, modules: set[str], returns: dict[str, tuple[str, ...]]
 
 
 def _may_be_instance(name: str, node: ast.Assign | ast.AnnAssign, names: Names, makers: set[str]) -> bool:
-    called = None if node.value is None else _made_by(node.value)
+    called = None if node.value is None else made_by(node.value)
     origin = None if called is None else names.origin(called)
     if origin is None:
         return False
@@ -158,72 +156,6 @@ def _evidently_makes(origin: str) -> bool:
     if origin.startswith(_FACTORIES):
         return True
     return _may_hold_modules(origin) and any(part[:1].isupper() for part in origin.split(".")[1:])
-
-
-def _returned(function: ast.FunctionDef) -> Iterator[str]:
-    """The dotted names, as written, of the annotation and of what makes the returned value."""
-    if function.returns is not None:
-        yield from _annotated(function.returns)
-    assigned: dict[str, list[ast.expr]] = {}
-    returned: list[ast.expr] = []
-    for node in _own_nodes(function):
-        if isinstance(node, ast.Assign):
-            for target in node.targets:
-                if isinstance(target, ast.Name):
-                    assigned.setdefault(target.id, []).append(node.value)
-        elif isinstance(node, ast.Return) and node.value is not None:
-            returned.append(node.value)
-    arguments = function.args
-    own = {one.arg for one in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)} | assigned.keys()
-    for value in returned:
-        for made in assigned.get(value.id, []) if isinstance(value, ast.Name) else [value]:
-            called = _made_by(made)
-            dotted = "" if called is None else _dotted(called)
-            if dotted and dotted.partition(".")[0] not in own:
-                yield dotted
-
-
-def _annotated(annotation: ast.expr) -> Iterator[str]:
-    if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
-        try:
-            annotation = ast.parse(annotation.value, mode="eval").body
-        except (SyntaxError, ValueError):
-            return
-    dotted = _dotted(annotation)
-    if dotted:
-        yield dotted
-
-
-def _own_nodes(function: ast.FunctionDef) -> Iterator[ast.AST]:
-    """The nodes of a function without those of functions and classes inside it."""
-    pending: list[ast.AST] = list(reversed(function.body))
-    while pending:
-        node = pending.pop()
-        yield node
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
-            pending += reversed(list(ast.iter_child_nodes(node)))
-
-
-def _made_by(value: ast.expr) -> ast.expr | None:
-    """What is called to make a value: ``Net`` in ``Net(3).to(device).eval()``; None where it is not a call."""
-    while isinstance(value, ast.Call):
-        function = value.func
-        if not (isinstance(function, ast.Attribute) and function.attr in _SELF_RETURNING):
-            return function
-        value = function.value
-    return None
-
-
-def _dotted(expression: ast.expr) -> str:
-    parts: list[str] = []
-    while isinstance(expression, ast.Attribute):
-        parts.append(expression.attr)
-        expression = expression.value
-    return ".".join([expression.id, *reversed(parts)]) if isinstance(expression, ast.Name) else ""
-
-
-def _expression(dotted: str) -> ast.expr:
-    return ast.parse(dotted, mode="eval").body
 
 
 class _References:

@@ -6,6 +6,7 @@ import ast
 import re
 import sys
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,12 +26,14 @@ class Scan:
 
     ``candidates``: what may turn out to be a model, users before what they use. ``error``: why it could not be read.
     ``level``: how many packages up its relative imports reach, 0 without any. ``comments``: those for dropcheck.
+    ``imports``: the names it imports from modules, each with the last part of the module's name.
     """
 
     candidates: tuple[Candidate, ...] = ()
     error: AnalysisError | None = None
     level: int = 0
     comments: Comments = NONE
+    imports: frozenset[tuple[str, str]] = frozenset()
 
     @property
     def may_hold_models(self) -> bool:
@@ -45,7 +48,7 @@ def scan(path: str | Path) -> Scan:
         text = text_of(path)
         tree = _parsed(text)
         comments = comments_of(text, label)
-        return Scan(in_order(find_candidates(tree)), level=_import_level(tree), comments=comments)
+        return Scan(in_order(find_candidates(tree)), None, _import_level(tree), comments, frozenset(_imports(tree)))
     except Unreadable as error:
         return Scan(error=AnalysisError(label, ErrorKind.SYNTAX, str(error), error.hint))
     except OSError as error:
@@ -73,3 +76,10 @@ def _parsed(text: str) -> ast.Module:
 
 def _import_level(tree: ast.Module) -> int:
     return max((node.level for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)), default=0)
+
+
+def _imports(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            module = (node.module or "").rpartition(".")[2]
+            yield from ((module, alias.name) for alias in node.names)
