@@ -6,20 +6,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-import networkx as nx
-
 
 class Flow:
     """A directed acyclic graph of names.
 
-    ``inputs`` says what each name reads, ``readers`` what reads it; both are in execution order. Every answer in a list
-    is in execution order, too. What is asked of every model is answered by plain walks, the rest by networkx.
+    ``inputs`` says what each name reads, ``readers`` what reads it; both are in execution order, which ``positions``
+    tells. Every answer in a list is in execution order, too. What is asked of every model is answered by plain walks,
+    the rest by networkx, whose import takes longer than that of all else.
     """
 
-    def __init__(self, inputs: Mapping[str, Sequence[str]], readers: Mapping[str, Sequence[str]]) -> None:
-        self._inputs, self._readers = inputs, readers
-        self._names = list(inputs)
-        self._position = {name: position for position, name in enumerate(self._names)}
+    def __init__(
+        self,
+        inputs: Mapping[str, Sequence[str]],
+        readers: Mapping[str, Sequence[str]],
+        positions: Mapping[str, int],
+    ) -> None:
+        self._inputs, self._readers, self._position = inputs, readers, positions
 
     def ordered(self, names: Iterable[str]) -> list[str]:
         return sorted(names, key=self._position.__getitem__)
@@ -37,9 +39,11 @@ class Flow:
         first, last = self._position[start], self._position[end]
         if first >= last:
             return []
+        import networkx
+
         # What is executed from the one to the other holds every path between them, and little else.
         window = self._graph.subgraph(self._names[first : last + 1])
-        return self.ordered(nx.descendants(window, start) & nx.ancestors(window, end))
+        return self.ordered(networkx.descendants(window, start) & networkx.ancestors(window, end))
 
     def reachable(self, sources: Iterable[str], *, around: Iterable[str] = ()) -> set[str]:
         """``sources`` and what they lead to on paths that touch nothing in ``around``."""
@@ -58,6 +62,10 @@ class Flow:
         forks: dict[str, str | None] = {}
         depths: dict[str | None, int] = {None: 0}
         for name, inputs in self._inputs.items():
+            if len(inputs) == 1 and name not in roots:
+                if (source := inputs[0]) in forks:
+                    forks[name], depths[name] = source, depths[source] + 1
+                continue
             live = [each for each in inputs if each in forks]
             fork = None if name in roots or not live else live[0]
             for other in live[1:] if name not in roots else ():
@@ -67,8 +75,14 @@ class Flow:
         return forks
 
     @cached_property
+    def _names(self) -> list[str]:
+        return list(self._inputs)
+
+    @cached_property
     def _graph(self) -> Any:
-        graph: Any = nx.DiGraph()
+        import networkx
+
+        graph: Any = networkx.DiGraph()
         graph.add_nodes_from(self._names)
         graph.add_edges_from((source, name) for name, inputs in self._inputs.items() for source in inputs)
         return graph

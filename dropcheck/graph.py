@@ -9,14 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
+from dropcheck.flow import Flow
 from dropcheck.node import Node, Site
 from dropcheck.noise import Noise, Passage, Way
 from dropcheck.ops import NORMS, WEIGHT_LAYERS, Add, BatchNorm, Input, Op, Pool, Rearrange
-
-if TYPE_CHECKING:
-    from dropcheck.flow import Flow
 
 __all__ = ["NORMS", "WEIGHT_LAYERS", "Graph", "Node", "Passage", "Residual", "Site", "Way"]
 
@@ -71,7 +68,11 @@ class Graph:
     def of(self, *kinds: type[Op]) -> tuple[Node, ...]:
         """The nodes whose operation is of one of these kinds, in execution order."""
         if kinds not in self._of:
-            self._of[kinds] = tuple(node for node in self.nodes if isinstance(node.op, kinds))
+            found = [kind for kind in self._by_kind if issubclass(kind, kinds)]
+            if len(found) == 1:
+                self._of[kinds] = tuple(self._by_kind[found[0]])
+            else:
+                self._of[kinds] = tuple(node for node in self.nodes if type(node.op) in found) if found else ()
         return self._of[kinds]
 
     def producers(self, node: Node) -> tuple[Node, ...]:
@@ -150,16 +151,19 @@ class Graph:
         return self._head
 
     @cached_property
+    def positions(self) -> Mapping[str, int]:
+        """By node name: its place in :attr:`nodes`."""
+        return {node.name: position for position, node in enumerate(self.nodes)}
+
+    @cached_property
     def flow(self) -> Flow:
         """Node names, with an edge from each node to every node that reads it."""
-        from dropcheck.flow import Flow  # networkx takes longer to import than most runs need before the first question
-
-        return Flow({node.name: node.inputs for node in self.nodes}, self._readers)
+        return Flow({node.name: node.inputs for node in self.nodes}, self._readers, self.positions)
 
     @cached_property
     def noise(self) -> Noise:
         """Where the noise of dropouts gets, by node names."""
-        return Noise(self.nodes, {node.name: position for position, node in enumerate(self.nodes)}, self._readers)
+        return Noise(self.nodes, self.positions, self._readers)
 
     @cached_property
     def forks(self) -> Mapping[str, str | None]:
@@ -169,6 +173,13 @@ class Graph:
     def _nodes(self, names: Iterable[str], *kinds: type[Op]) -> tuple[Node, ...]:
         nodes = tuple(map(self._by_name.__getitem__, names))
         return tuple(node for node in nodes if isinstance(node.op, kinds)) if kinds else nodes
+
+    @cached_property
+    def _by_kind(self) -> dict[type[Op], list[Node]]:
+        by_kind: dict[type[Op], list[Node]] = {}
+        for node in self.nodes:
+            by_kind.setdefault(type(node.op), []).append(node)
+        return by_kind
 
     @cached_property
     def _before_batch_norms(self) -> set[str]:

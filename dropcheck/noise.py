@@ -72,6 +72,8 @@ class Noise:
         """:meth:`way` of each of these dropouts."""
         direct, around_pools, arriving = self._arrivals[norm]
         bits = [self._bits.get(dropout, 0) for dropout in dropouts]
+        if not direct and around_pools == arriving:
+            return [Way.WEIGHTED if arriving & bit else None for bit in bits]
         return [
             (Way.DIRECT if direct & bit else Way.WEIGHTED if around_pools & bit else Way.POOLED)
             if arriving & bit
@@ -97,6 +99,20 @@ class Noise:
     def first_norm(self, dropout: str) -> Node | None:
         """The norm with a memory that is the first to be executed of those the noise of this dropout reaches."""
         return self._first_norms.get(dropout)
+
+    def first_norm_behind(self, name: str) -> Node | None:
+        """The norm with a memory that is the first to be executed of those that noise entering here would reach."""
+        pending = [self._positions[reader] for reader in self._readers[name]]
+        seen = set(pending)
+        while pending:
+            node = self._nodes[heappop(pending)]
+            if node.remembers:
+                return node
+            fresh = () if absorbs(node) else {self._positions[one] for one in self._readers[node.name]} - seen
+            for position in fresh:
+                heappush(pending, position)
+            seen.update(fresh)
+        return None
 
     def passages(self, start: str) -> dict[str, Passage]:
         """What noise from ``start`` passes on the easiest way to everything that it reaches, in execution order."""
@@ -154,22 +170,24 @@ class Noise:
         arrivals: dict[str, Arrival] = {}
         leaving: dict[str, Arrival] = {}
         for node in self._nodes:
-            name, inputs = node.name, node.inputs
+            name, inputs, kind = node.name, node.inputs, type(node.op)
             arriving = leaving[inputs[0]] if len(inputs) == 1 else _joined([leaving[each] for each in inputs])
             arrivals[name] = arriving
-            leaving[name] = self._behind(node, arriving) if type(node.op) in _CHANGING else arriving
+            if kind in _SOURCES or (kind in _CHANGING and arriving is not _SILENCE):
+                arriving = self._behind(node, arriving)
+            leaving[name] = arriving
         return arrivals
 
     def _behind(self, node: Node, arriving: Arrival) -> Arrival:
-        op = node.op
-        direct, around_pools, noisy = arriving
-        if isinstance(op, _ABSORBERS):
+        op, kind = node.op, type(node.op)
+        if kind in _ABSORBERS:
             return _SILENCE if absorbs(node) else arriving
+        direct, around_pools, noisy = arriving
         if isinstance(op, Pool):
             return (0, 0, noisy) if op.reduce is Reduce.MAX else arriving
-        if isinstance(op, WEIGHT_LAYERS):
+        if kind in WEIGHT_LAYERS:
             direct = 0
-        if isinstance(op, _SOURCES):
+        if kind in _SOURCES:
             bit = self._bits[node.name] = 1 << len(self._sources)
             self._sources.append(node)
             return direct | bit, around_pools | bit, noisy | bit
@@ -190,6 +208,8 @@ class Noise:
         found: dict[str, Node] = {}
         seen = 0
         for node in self._nodes:
+            if not isinstance(node.op, BatchNorm):
+                continue
             arriving = self._arrivals[node.name][2]
             if arriving & ~seen and node.remembers:
                 found.update((source.name, node) for source in self._named(arriving & ~seen))
@@ -199,7 +219,10 @@ class Noise:
 
 def absorbs(node: Node) -> bool:
     """Whether noise stops here: normalised away, made part of stored statistics, or turned into integers."""
-    return isinstance(node.op, Discrete) or node.remembers or node.blocks
+    op = node.op
+    if isinstance(op, BatchNorm):
+        return node.training or not op.tracks
+    return isinstance(op, (Discrete, LocalNorm))
 
 
 def _joined(arrivals: Iterable[Arrival]) -> Arrival:

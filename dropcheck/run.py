@@ -96,8 +96,6 @@ def _report(
         choice = choose(settings) if ruled else Choice()
         read = stack.enter_context(reading(_readable(items), choice.rules))
         if worker is not None:
-            import dropcheck.flow  # noqa: F401 - the rules will ask the graphs, and this brings networkx
-
             meanwhile()
         errors = [*choice.errors, *(error for item in items for error in item.errors)]
         examined, graphs, seen = {}, [], []
