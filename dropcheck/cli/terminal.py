@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dropcheck.config import FailOn
 from dropcheck.output import write_atomically
+from dropcheck.report.alike import error_lines
 from dropcheck.report.concise import error_line
 from dropcheck.report.verdict import verdict
 from dropcheck.result import ErrorKind, Report
@@ -31,11 +32,13 @@ def is_colored(when: str, output: Path | None) -> bool:
 
 
 def explain_gaps(report: Report, *, verbose: bool, verdict_wanted: bool) -> None:
-    """What the findings do not cover, on stderr: a line for each thing that could not be analysed, or for no model."""
-    for error in report.errors:
+    """What the findings do not cover, on stderr: what could not be analysed, one by one if verbose, or for no model."""
+    for error in report.errors if verbose else ():
         say(error_line(error))
-        if verbose and error.details:
+        if error.details:
             say(error.details.rstrip())
+    for line in () if verbose else error_lines(report.errors):
+        say(line)
     if verdict_wanted and not (report.models or report.errors):
         say(f"dropcheck: {verdict(report)}")
 

@@ -6,13 +6,14 @@ User text only ever enters as rich ``Text``, never as markup, and with its contr
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from io import StringIO
 
 from rich.console import Console
 from rich.text import Text
 
+from dropcheck.report.alike import alike, cause, named, remedy, target_of
 from dropcheck.report.details import call_of, details
 from dropcheck.report.frame import frame
 from dropcheck.report.layout import Block, field, hanging, headed
@@ -64,16 +65,15 @@ def _blocks(console: Console, report: Report, view: View) -> Iterator[Block]:
         yield list(_finding(console, report, finding, read_source))
     for error in report.errors if view.errors else ():
         yield list(_error(console, error, view.verbose))
-    for model in left_out(report):
-        if model.status is Status.FAILED or not view.quiet:
-            yield list(_left_out(console, model))
+    out = [model for model in left_out(report) if model.status is Status.FAILED or not view.quiet]
+    for models in alike(out, lambda model: (model.status, cause(model.reason or ""))):
+        yield list(_left_out(console, models, view.verbose))
     if view.quiet:
         return
     for model in remarked(report):
         yield list(headed(console, visible(model.target), "weights", "bold yellow", model.reason or ""))
-    for model in report.models:
-        if model.opaque:
-            yield list(_opaque(console, model, None if view.verbose else _MOST_OPAQUE))
+    for models in alike((model for model in report.models if model.opaque), lambda model: model.opaque):
+        yield list(_opaque(console, models, view.verbose))
     if view.verbose:
         yield from (details(console, model) for model in report.models if model not in report.unanalysed)
     yield list(_verdict(console, report))
@@ -120,14 +120,30 @@ def _error(console: Console, error: AnalysisError, verbose: bool) -> Iterator[Te
             yield Text(f"  {visible(line.expandtabs())}", "dim")
 
 
-def _left_out(console: Console, model: ModelReport) -> Iterator[Text]:
-    tone = "bold red" if model.status is Status.FAILED else "bold yellow"
-    yield from headed(console, visible(model.target), model.status, tone, model.reason or "no reason given")
-    yield from field(console, "built", call_of(model) if model.arguments else "")
+def _left_out(console: Console, models: Sequence[ModelReport], verbose: bool) -> Iterator[Text]:
+    first = models[0]
+    tone = "bold red" if first.status is Status.FAILED else "bold yellow"
+    reason = first.reason or "no reason given"
+    if len(models) == 1:
+        yield from headed(console, visible(first.target), first.status, tone, reason)
+        yield from field(console, "built", call_of(first) if first.arguments and first.arguments not in reason else "")
+        return
+    yield from headed(console, f"{len(models)} models", first.status, tone, cause(reason))
+    yield from _indented(named([target_of(model) for model in models], all_of_them=verbose))
+    yield from field(console, "help", remedy(reason))
 
 
-def _opaque(console: Console, model: ModelReport, most: int | None) -> Iterator[Text]:
-    return headed(console, visible(model.target), "incomplete", "bold yellow", opaque_text(model, most))
+def _opaque(console: Console, models: Sequence[ModelReport], verbose: bool) -> Iterator[Text]:
+    text = opaque_text(models[0], None if verbose else _MOST_OPAQUE)
+    if len(models) == 1:
+        yield from headed(console, visible(models[0].target), "incomplete", "bold yellow", text)
+        return
+    yield from headed(console, f"{len(models)} models", "incomplete", "bold yellow", f"in each, {text}")
+    yield from _indented(named([model.target for model in models], all_of_them=verbose))
+
+
+def _indented(lines: Iterator[str]) -> Iterator[Text]:
+    return (Text(f"  {line}") for line in lines)
 
 
 def _verdict(console: Console, report: Report) -> Iterator[Text]:
