@@ -180,13 +180,13 @@ def test_a_package_that_fails_does_not_stand_in_the_way_of_a_file_that_does_not_
     load: Load, tmp_path: Path
 ) -> None:
     (tmp_path / "zoo").mkdir()
-    (tmp_path / "zoo" / "__init__.py").write_text("import not_installed\n")
+    (tmp_path / "zoo" / "__init__.py").write_text("raise OSError('no licence')\n")
     assert summary(load(f"net = nn.Sequential({LAYERS})", file="zoo/nets.py")) == {"net": "(None) 2x4"}
     (error,) = load(f"from . import base\nnet = nn.Sequential({LAYERS})", file="zoo/nets.py").errors
     assert (error.path, error.kind) == ("nets.py", ErrorKind.IMPORT)
     assert (
         error.message
-        == "importing it failed: ModuleNotFoundError: No module named 'not_installed' (__init__.py, line 1)"
+        == "importing it failed: OSError: no licence (__init__.py, line 1)"
     )
 
 
@@ -304,7 +304,7 @@ def test_what_fails_with_guessed_arguments_is_skipped_not_failed(load: Load) -> 
     assert [model.status for model in outcome.models] == [Status.SKIPPED]
     assert outcome.models[0].reason == (
         "constructing Net failed: ValueError: too shallow (nets.py, line 9) with the guessed arguments depth=2; "
-        "give them: dropcheck lint 'nets.py:Net(depth=2)', or a function without arguments that returns it"
+        "write them: dropcheck lint 'nets.py:Net(depth=2)', or a function without arguments that returns it"
     )
 
 

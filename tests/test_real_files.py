@@ -48,7 +48,7 @@ def report() -> dict[str, Any]:
         text=True,
         check=False,
     )
-    assert run.returncode == 3, run.stderr  # one file wants a package that is not there
+    assert run.returncode == 1, run.stderr
     loaded: dict[str, Any] = json.loads(run.stdout)
     return loaded
 
@@ -64,9 +64,6 @@ def test_models(name: str, report: dict[str, Any]) -> None:
         one["target"].rpartition(":")[2]: one["status"] for one in report["models"] if f"/{name}:" in one["target"]
     }
     errors = [error for error in report["errors"] if f"/{name}" in error["path"]]
-    if "error" in expected:
-        assert [error["kind"] for error in errors] == [expected["error"]]
-        return
     assert errors == []
     for root in expected["roots"]:
         wanted = "analysed" if root.get("inferable", True) else "skipped"

@@ -74,7 +74,7 @@ def test_outcomes_keep_the_order_of_the_jobs(worker: Worker, job: Write) -> None
     ("added", "kind", "message"),
     [
         (
-            "import not_installed",
+            "import not_installed\nfor name in not_installed.names: pass",
             ErrorKind.IMPORT,
             "importing it failed: ModuleNotFoundError: No module named 'not_ins",
         ),

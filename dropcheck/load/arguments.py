@@ -11,7 +11,8 @@ from typing import Any
 from torch import nn
 
 from dropcheck.load.failure import LoadError
-from dropcheck.load.guesses import Guess, Surroundings, guesses
+from dropcheck.load.guess import Guess, Surroundings
+from dropcheck.load.guesses import guesses
 from dropcheck.load.usage import uses_of
 from dropcheck.load.use import Use
 from dropcheck.result import ErrorKind

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import enum
 import inspect
-import types
-import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -16,7 +11,8 @@ import torch
 from torch import nn
 
 from dropcheck.load import tables
-from dropcheck.load.configuration import Fields, parser_defaults, suggested
+from dropcheck.load.configuration import Fields, suggested
+from dropcheck.load.guess import Guess, Surroundings, annotated, resolved
 from dropcheck.load.usage import fields_of, uses_of
 from dropcheck.load.use import Use
 
@@ -34,53 +30,11 @@ _WIDE = ("Conv", "Linear", "BatchNorm", "LayerNorm", "Embedding", "LSTM", "GRU",
 _DEEPEST = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Guess:
-    """A value and how it reads in source. ``make`` builds it anew for each model, for modules."""
-
-    value: Any
-    text: str | None = None
-    make: Callable[[], Any] | None = None
-
-    @property
-    def shown(self) -> str:
-        return repr(self.value) if self.text is None else self.text
-
-    def taken(self) -> Any:
-        """The value to hand over."""
-        return self.value if self.make is None else self.make()
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a file offers: its module and its classes; ``complete`` builds one of them with guessed arguments."""
-
-    classes: Sequence[type]
-    module: ModuleType | None
-    complete: Callable[[type, Surroundings], Guess | None]
-    depth: int = 0
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def of(
-        cls, make: Any, classes: Sequence[type], complete: Callable[[type, Surroundings], Guess | None]
-    ) -> Surroundings:
-        module = inspect.getmodule(make)
-        return cls(classes, module, complete, options=parser_defaults(module))
-
-    @property
-    def deeper(self) -> Surroundings:
-        return Surroundings(self.classes, self.module, self.complete, self.depth + 1, self.options)
-
-    def named(self, name: str) -> Any:
-        return getattr(self.module, name, None)
-
-
 def guesses(name: str, annotation: Any, uses: Mapping[str, Use], around: Surroundings) -> list[Guess]:
     """Values to try, best first; none where any value would be arbitrary."""
     use = _followed(uses.get(name, Use(is_read=not uses)), around)
-    annotation = _resolved(annotation, around)
-    said = list(_annotated(name, annotation, around))
+    annotation = resolved(annotation, around)
+    said = list(annotated(name, annotation, around))
     if said:
         return said
     shown = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
@@ -158,40 +112,6 @@ def _by_use(use: Use) -> tuple[float, ...]:
         if layer == "range":
             return (2,)
     return (16,) if use.is_number else ()
-
-
-def _resolved(annotation: Any, around: Surroundings) -> Any:
-    """An annotation written as a string as what it names, where the file knows that."""
-    if isinstance(annotation, str) and around.module is not None:
-        with suppress(Exception):  # it may name anything, and what is imported for type checkers only is not there
-            return eval(annotation, vars(around.module))
-    return annotation
-
-
-def _annotated(name: str, annotation: Any, around: Surroundings) -> Iterator[Guess]:
-    """What an annotation leaves to choose from."""
-    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
-    if annotation is bool or annotation == "bool":
-        yield Guess(False)
-    elif origin is typing.Literal:
-        yield from map(Guess, inner)
-    elif origin in (typing.Union, types.UnionType) and type(None) in inner:
-        kinds = [one for one in inner if one is not type(None)]
-        yield from _annotated(name, kinds[0], around) if len(kinds) == 1 else ()
-    elif not inspect.isclass(annotation) or annotation.__module__ in ("builtins", "typing", "inspect"):
-        return
-    elif issubclass(annotation, enum.Enum):
-        yield from (Guess(one, str(one)) for one in annotation)
-    elif annotation.__module__.partition(".")[0] not in (
-        "torch",
-        "collections",
-        "pathlib",
-        "numpy",
-        "argparse",
-        "types",
-    ):
-        made = around.complete(annotation, around)
-        yield from () if made is None else (made,)
 
 
 def _texts(name: str, use: Use, around: Surroundings) -> list[Guess]:

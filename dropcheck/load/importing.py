@@ -13,6 +13,7 @@ from types import ModuleType
 
 from dropcheck.job import Job
 from dropcheck.load.failure import LoadError, foreign
+from dropcheck.load.finder import stubbed
 from dropcheck.result import ErrorKind
 
 _HINT = "make sure that the file can be imported by itself, from the directory dropcheck runs in"
@@ -21,11 +22,26 @@ _HINT = "make sure that the file can be imported by itself, from the directory d
 def import_job(job: Job, level: int = 0) -> ModuleType:
     """The module a job is about. ``level``: how many packages up the file's relative imports reach.
 
-    For a process that does nothing else: sys.argv, sys.path and sys.modules are changed.
+    Packages that are not installed have stand-ins. For a process that does nothing else: sys.argv, sys.path,
+    sys.meta_path and sys.modules are changed.
 
     Raises:
         LoadError: it cannot be imported, whatever it raised or tried (SystemExit included).
     """
+    with stubbed() as missing:
+        try:
+            return _imported(job, level)
+        except LoadError as error:
+            if not missing:
+                raise
+            # Some line needs more than a stand-in can be: then what is not there is the reason.
+            first = next(iter(missing))
+            message = f"importing it failed: ModuleNotFoundError: No module named {first!r}, and {error.message}"
+            hint = f"install {', '.join(map(repr, missing))} into the environment dropcheck runs in"
+            raise LoadError(ErrorKind.IMPORT, message, hint, error.details) from error
+
+
+def _imported(job: Job, level: int) -> ModuleType:
     _first_on_path(os.getcwd())
     if job.module is not None:
         return _dotted_module(job.module)

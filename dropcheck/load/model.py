@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -18,12 +19,16 @@ from dropcheck.load.arguments import Arguments, Unknown, argument_sets
 from dropcheck.load.build import Built, adopt, build
 from dropcheck.load.checkpoint import Recalibrated, read
 from dropcheck.load.failure import LoadError, foreign
+from dropcheck.load.finder import missing
 from dropcheck.load.inputs import example_inputs
 from dropcheck.load.statistics import statistics
+from dropcheck.load.stubs import MissingPackage
 from dropcheck.load.trained import weighed, with_statistics
 from dropcheck.result import AnalysisError, ErrorKind, Status
 
-MOST_BUILDS = 4
+MOST_BUILDS = 12
+MOST_CAPTURES = 4
+MOST_SECONDS = 12.0
 """Guesses of constructor arguments that are tried until a model builds and can be captured."""
 
 
@@ -106,29 +111,41 @@ def with_weights(live: Live, analysis: Analysis) -> Analysis:
 
 def _first_that_works(live: Live, target: str, name: str, make: Callable[..., Any]) -> Analysis:
     others = [one for one in live.classes if one is not make]
+    started, captures = time.monotonic(), 0
     first: Analysis | None = None
     try:
         for _, arguments in zip(range(MOST_BUILDS), argument_sets(make, live.job.call, others), strict=False):
             result = _with_arguments(live, target, name, make, arguments)
-            if result.error is None or not arguments.assumed:
+            if result.error is None or not arguments.assumed or _lacks_package(result.error):
                 return result
-            first = first or result
+            captures += result.built is not None
+            first = result if first is None or (first.built is None and result.built is not None) else first
+            if captures >= MOST_CAPTURES or time.monotonic() - started > MOST_SECONDS:
+                break
     except Unknown as unknown:
-        line = f"write them: dropcheck lint '{target}({unknown.call})', or a function without arguments that returns it"
-        return Analysis(CapturedModel(target, Status.SKIPPED, f"{unknown}; {line}"))
+        return Analysis(CapturedModel(target, Status.SKIPPED, f"{unknown}; {_line_to_write(target, unknown.call)}"))
     assert first is not None
     return _skipped_guess(first, target)
+
+
+def _lacks_package(error: AnalysisError) -> bool:
+    return MissingPackage.__name__ in error.message
 
 
 def _skipped_guess(first: Analysis, target: str) -> Analysis:
     """What failed with arguments nobody gave is not the model's failure."""
     assert first.error is not None
-    text = first.captured.arguments
-    reason = (
-        f"{first.error.message} with the guessed arguments {text}; give them: dropcheck lint '{target}({text})', "
-        "or a function without arguments that returns it"
-    )
+    text = first.captured.arguments or ""
+    reason = f"{first.error.message} with the guessed arguments {text}; {_line_to_write(target, text)}"
     return Analysis(CapturedModel(target, Status.SKIPPED, reason, arguments=text))
+
+
+def _line_to_write(target: str, call: str) -> str:
+    """What settles the arguments: a command where they can be literals."""
+    symbol = target.rpartition(":")[2]
+    if any(not_literal in call for not_literal in ("SimpleNamespace(", "nn.", "torch.")):
+        return f"write a function without arguments that returns {symbol}({call}) with the right values"
+    return f"write them: dropcheck lint '{target}({call})', or a function without arguments that returns it"
 
 
 def _with_arguments(live: Live, target: str, name: str, make: Callable[..., Any], arguments: Arguments) -> Analysis:
@@ -170,8 +187,15 @@ def _captured(
     except LoadError as error:
         failed = CapturedModel(target, Status.FAILED, error.message, arguments=text, input=live.job.input)
         return Analysis(failed, error.report(target), built)
+    without = ", ".join(missing())
     captured = CapturedModel(
-        target, Status.ANALYSED, capture=result.how, arguments=text, input=result.input, graph=result.graph
+        target,
+        Status.ANALYSED,
+        capture=result.how,
+        arguments=text,
+        input=result.input,
+        graph=result.graph,
+        remark=f"imported without {without}, which it did not need" if without else None,
     )
     return Analysis(captured, None, built, result.example)
 
@@ -181,5 +205,8 @@ def _capture(live: Live, built: Built, hints: dict[str, Any]) -> Capture:
     try:
         return capture(built.model, inputs, twin=built.twin, built=built.sites)
     except CaptureError as error:
+        if MissingPackage.__name__ in error.message:
+            hint = f"install {', '.join(map(repr, missing()))} into the environment dropcheck runs in"
+            raise LoadError(ErrorKind.IMPORT, error.message, hint, error.details) from error
         message = error.message if live.job.input is None else f"with --input {live.job.input} {error.message}"
         raise LoadError(ErrorKind.CAPTURE, message, error.hint, error.details) from error

@@ -16,8 +16,9 @@ from dropcheck.load.arguments import required
 from dropcheck.load.build import Built
 from dropcheck.load.failure import LoadError
 from dropcheck.load.model import Analysis, Live, analysed, is_model_class, with_weights
+from dropcheck.load.stubs import missing_base
 from dropcheck.nearest import suggest
-from dropcheck.result import ErrorKind, Status
+from dropcheck.result import AnalysisError, ErrorKind, Status
 from dropcheck.source import Candidate, Kind, Scan, shown_path
 
 INSTALLED = ("site-packages", "dist-packages")
@@ -48,6 +49,9 @@ def survey(live: Live, scanned: Scan) -> Iterator[Began | Analysis]:
     by_hand = {settled.symbol for settled in live.job.settled}
     for candidate in scanned.candidates:
         value = _live_object(live.module, candidate, candidates)
+        base = missing_base(getattr(live.module, candidate.name, None))
+        if base is not None:
+            yield _without_base(live.target(candidate.name), base)
         if value is None or candidate.name in by_hand:
             continue
         reason = seen.reason_to_leave_out(candidate, value)
@@ -68,6 +72,15 @@ def survey(live: Live, scanned: Scan) -> Iterator[Began | Analysis]:
             yield seen.left_out(candidate, user)
         else:
             yield result
+
+
+def _without_base(target: str, base: str) -> Analysis:
+    package = base.partition(".")[0]
+    message = f"it derives from {base}, and {package!r} is not installed"
+    hint = f"install {package!r} into the environment dropcheck runs in"
+    return Analysis(
+        CapturedModel(target, Status.FAILED, message), AnalysisError(target, ErrorKind.IMPORT, message, hint)
+    )
 
 
 def _by_hand(live: Live, settled: Build, candidates: Iterable[str]) -> Analysis:
