@@ -30,7 +30,7 @@ from dropcheck.simulate.where import Whereabouts
 WORK = 2e10
 """Multiply-adds the whole prediction may take: up to two seconds of one core."""
 
-_EFFORTS = ((12, 8), (8, 6), (5, 5), (3, 4))
+_EFFORTS = ((30, 12), (12, 8), (8, 6), (5, 5), (3, 4))
 """Matching steps and masks, to be had for WORK if that leaves enough samples."""
 
 _READING = 25
@@ -96,9 +96,10 @@ class _Effort:
 def _effort(known: Survey, weights: int) -> _Effort:
     """What fits into WORK for a model of so many ``weights``: steps and masks are spared before samples run out."""
     # Without positions each sample gives each channel one value only.
-    fewest, enough, most = (8, 64, 512 if known.cost < 1e6 else 128) if known.convolves else (32, 512, 2048)
+    fewest, enough, most = (6, 32, 512 if known.cost < 1e6 else 128) if known.convolves else (32, 512, 2048)
     steps = masks = batch = 0
-    for steps, masks in _EFFORTS:
+    # Vectors that are matched for long lose what makes units sparse: with more steps the errors of MLPs grew.
+    for steps, masks in _EFFORTS if known.convolves else _EFFORTS[1:]:
         batch = int((WORK / (masks + 1 + 3 * steps) - _READING * weights) / max(1.0, known.cost))
         if batch >= enough:
             break

@@ -32,8 +32,11 @@ class Moments:
         return self.second / self.count - (self.first / self.count) ** 2
 
 
-def shifts(model: nn.Module, inputs: Tensor, passes: int = 2) -> dict[str, float]:
-    """Δ of every batch norm by module path: the trained net in train mode against the same net in eval mode."""
+def shifts(model: nn.Module, inputs: Tensor, passes: int = 4) -> dict[str, float]:
+    """Δ of every batch norm by module path: the trained net in train mode against the same net in eval mode.
+
+    Over images and series, 4 passes leave a standard error of about .25 %. Vectors have no positions to average over.
+    """
     with _untouched(model):
         model.train()
         train = _variances(model, inputs, passes)

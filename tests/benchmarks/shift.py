@@ -21,8 +21,10 @@ from torch import nn
 
 from dropcheck.capture import ExampleInput, capture
 from dropcheck.graph import Graph, Node
-from dropcheck.shift import predict
+from dropcheck.shift import LayerStatistics, predict
+from dropcheck.shift.stats import MeanStatistics, mean_statistics
 from dropcheck.simulate.masked_copies import predict_from_weights
+from dropcheck.simulate.stats import layer_statistics
 
 from . import measuring
 from .nets import NAMES
@@ -31,6 +33,8 @@ from .training import Trained, trained
 
 SEED = 20
 _PAIR_SAMPLES = 720
+_PASSES = {"mlp": 24}  # over the data, while measuring: one value per sample and channel needs more of them
+_LI = {"cos²θ": (0.0139, 0.0355), "d·cos²θ": (2.60, 52.7)}  # Li et al. 2019, Table 1, least and greatest
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,7 @@ class Row:
     weights: Comparison
     seconds: float
     pairs: tuple[Pair, ...]
+    agreement: MeanStatistics
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -82,9 +87,17 @@ def compare(net: Trained) -> Row:
     unknown = [path for path, delta in predicted.items() if delta is None]
     if unknown:
         raise ValueError(f"{net.name}: no shift is predicted at {', '.join(unknown)}")
-    measured = measuring.shifts(net.model, inputs)
+    measured = measuring.shifts(net.model, inputs, _PASSES.get(net.name.split("-")[0], 4))
     weights = Comparison(tuple(predicted[path] or 0.0 for path in measured), tuple(measured.values()))
-    return Row(net.name, net.accuracy, weights, seconds, tuple(pairs(net.model, graph, inputs[:_PAIR_SAMPLES])))
+    agreement = mean_statistics(convolutions(layer_statistics(net.model, graph)))
+    assert agreement is not None
+    first = tuple(pairs(net.model, graph, inputs[:_PAIR_SAMPLES]))
+    return Row(net.name, net.accuracy, weights, seconds, first, agreement)
+
+
+def convolutions(layers: Sequence[LayerStatistics]) -> Sequence[LayerStatistics]:
+    """What Li et al. average over; all layers of a network that has none."""
+    return [layer for layer in layers if layer.convolution] or layers
 
 
 def captured(model: nn.Module, example: ExampleInput) -> Graph:
@@ -107,6 +120,7 @@ def report(rows: Sequence[Row], command: str) -> str:
     worst = max(rows, key=lambda row: row.weights.median)
     every = [pair for row in rows for pair in row.pairs]
     prior = Comparison(tuple(pair.prior for pair in every), tuple(pair.measured for pair in every))
+    agreements = [_agreement(row) for row in rows]
     listed = [_pair(row, pair) for row in rows for pair in row.pairs]
     head = ("network", "accuracy", "norms", "measured Δ", "median", "worst", "Spearman", "seconds", "pairs", "prior")
     return f"""# Predicted against measured shifts
@@ -131,6 +145,14 @@ Evidence `prior`, {len(every)} pairs: Spearman {rank_correlation(prior.predicted
 median error {percent(prior.median)}, 90th percentile {percent(quantile(prior.errors, 0.9))}, \
 worst pair {percent(prior.worst)}.
 
+## How far weights agree
+
+As `dropcheck stats` tells: means over a network's convolutions (an MLP's linear layers). Li et al. 2019, Table 1,
+found cos²θ of {_LI["cos²θ"][0]} to {_LI["cos²θ"][1]} and d·cos²θ of {_LI["d·cos²θ"][0]:.1f} to {_LI["d·cos²θ"][1]} \
+in networks that are far wider. Random weights
+have cos²θ = 1/d and d·cos²θ = 1: few inputs make the one large and keep the other small.
+
+{markdown(("network", "layers", "cos²θ", "in Li's range", "d·cos²θ", "in Li's range"), agreements)}
 ## First pairs
 
 {markdown(("network", "dropout", "norm", "measured Δ", "prior"), listed)}"""
@@ -155,6 +177,16 @@ def _cells(row: Row) -> list[str]:
 
 def _pair(row: Row, pair: Pair) -> list[str]:
     return [row.name, pair.dropout, pair.norm, f"{pair.measured:.3f}", f"{pair.prior:.3f}"]
+
+
+def _agreement(row: Row) -> list[str]:
+    one = row.agreement
+    cells = [row.name, str(one.layers)]
+    for figure, value in (("cos²θ", one.cos2_theta), ("d·cos²θ", one.d_cos2_theta)):
+        least, greatest = _LI[figure]
+        place = "yes" if least <= value <= greatest else "below" if value < least else "above"
+        cells += [f"{value:.4f}" if figure == "cos²θ" else f"{value:.2f}", place]
+    return cells
 
 
 def _place(node: Node) -> str:

@@ -26,6 +26,7 @@ from dropcheck.shift import predict
 from dropcheck.simulate.masked_copies import predict_from_weights
 
 from .blocks import PreActivation, conv
+from .memory import extra
 from .tables import markdown
 
 T = TypeVar("T")
@@ -34,6 +35,7 @@ DEPTHS = (100, 200, 400, 800)
 _EXAMPLE = Path("examples/wide_resnet.py")
 _RESNET50 = ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2))  # width, blocks, stride of a stage
 _EXPANSION = 4
+_IMAGE = (2, 3, 224, 224)
 
 _HEAD = """# Time
 
@@ -94,9 +96,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     rows = [timed(f"residual, {depth} convolutions", residual(depth), (2, 3, 16, 16)) for depth in DEPTHS]
-    rows.append(timed("ResNet-50 with dropout", resnet50(), (2, 3, 224, 224)))
+    rows.append(timed("ResNet-50 with dropout", resnet50(), _IMAGE))
     head = ("network", "norms", "capture, s", "prior, s", "weights, s")
-    text = f"{_HEAD}\n{markdown(head, rows)}\n{lint_ratio(options.runs)}\n"
+    text = f"{_HEAD}\n{markdown(head, rows)}\n{memory()}\n\n{lint_ratio(options.runs)}\n"
     sys.stdout.write(text)
     if options.output is not None:
         options.output.write_text(text, encoding="utf-8")
@@ -126,6 +128,20 @@ def clocked(work: Callable[[], T], clock: Callable[[], float] = time.process_tim
     start = clock()
     result = work()
     return clock() - start, result
+
+
+def settled_resnet50() -> nn.Sequential:
+    model = resnet50()
+    settle(model, _IMAGE)
+    return model
+
+
+def memory() -> str:
+    held, more = extra(settled_resnet50, _IMAGE)
+    return (
+        f"Predicting from the weights of the ResNet-50 takes {more:.0f} MB at its peak, on top of {held:.0f} MB of "
+        f"parameters: together {(held + more) / held:.2f} times these."
+    )
 
 
 def lint_ratio(runs: int) -> str:
