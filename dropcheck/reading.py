@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -40,18 +40,29 @@ class Reading:
 
 
 @contextmanager
-def reading(paths: Iterable[str], rules: Iterable[Rule]) -> Iterator[Callable[[], Reading]]:
+def reading(
+    paths: Iterable[str],
+    rules: Iterable[Rule],
+    watch: Callable[[int, int, str], object] = lambda done, total, at: None,
+) -> Iterator[Callable[[], Reading]]:
     """Has ``rules`` read files, each once, while other work goes on; the call of what it gives waits for the result.
 
-    Files that cannot be read are left out: the scan has said so.
+    While it waits, ``watch`` is told how many of how many files are read, and which is next. Files that cannot be read
+    are left out: the scan has said so.
     """
     wanted = [rule for rule in rules if rule.reads]
     pool = ThreadPoolExecutor(max_workers=1)
     try:
-        started = [pool.submit(_read_file, path, wanted) for path in dict.fromkeys(paths)] if wanted else []
-        yield lambda: _joined(one.result() for one in started)
+        started = {path: pool.submit(_read_file, path, wanted) for path in dict.fromkeys(paths)} if wanted else {}
+        yield lambda: _joined(_results(started, watch))
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _results(started: Mapping[str, Future[Reading]], watch: Callable[[int, int, str], object]) -> Iterator[Reading]:
+    for done, (path, one) in enumerate(started.items()):
+        watch(done, len(started), path)
+        yield one.result()
 
 
 def _read_file(path: str, rules: Iterable[Rule]) -> Reading:

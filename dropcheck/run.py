@@ -16,6 +16,8 @@ from dropcheck.rule import Subject
 from dropcheck.source import UsageError
 from dropcheck.worker import Worker
 
+Watch = Callable[[int, int, str], object]
+
 
 def lint_targets(
     targets: Sequence[str],
@@ -26,11 +28,13 @@ def lint_targets(
     static: bool = False,
     jobs: int = 1,
     meanwhile: Callable[[], object] = lambda: None,
+    watch: Watch = lambda done, total, at: None,
 ) -> Report:
     """Analyses files, directories and targets such as ``nets.py:Net(depth=20)``, at most ``jobs`` at a time.
 
     ``input`` is an input spec, ``weights`` the file of a trained state dict for the one model that is named;
-    ``static``: the sources are read and nothing in them is run; ``meanwhile`` is called while the worker imports torch.
+    ``static``: the sources are read and nothing in them is run; ``meanwhile`` is called while the worker imports torch,
+    ``watch`` with how many of how many files are done, whenever that changes, and which file is waited for.
     What cannot be analysed is among the report's errors, wrong usage as kind ``config``. Raises UsageError if
     ``settings`` names a rule that is none, or weights come without one file or target, or with ``static``.
     """
@@ -38,7 +42,9 @@ def lint_targets(
         raise UsageError("nothing is built with --static: it takes neither weights nor an input")
     if weights is not None:
         check_single("weights belong to one model", targets)
-    return _report(targets, settings, input=input, weights=weights, static=static, jobs=jobs, meanwhile=meanwhile)
+    return _report(
+        targets, settings, input=input, weights=weights, static=static, jobs=jobs, meanwhile=meanwhile, watch=watch
+    )
 
 
 def statistics_of(target: str, settings: Settings, *, weights: str | None = None) -> Report:
@@ -76,6 +82,7 @@ def _report(
     ruled: bool = True,
     jobs: int = 1,
     meanwhile: Callable[[], object] = lambda: None,
+    watch: Watch = lambda done, total, at: None,
     see: Callable[[CapturedModel], object] = lambda captured: None,
 ) -> Report:
     started = perf_counter()
@@ -94,12 +101,11 @@ def _report(
         from dropcheck.reading import crosschecked, reading
 
         choice = choose(settings) if ruled else Choice()
-        read = stack.enter_context(reading(_readable(items), choice.rules))
-        if worker is not None:
-            meanwhile()
+        read = stack.enter_context(reading(_readable(items), choice.rules, watch))
+        meanwhile()
         errors = [*choice.errors, *(error for item in items for error in item.errors)]
         examined, graphs, seen = {}, [], []
-        for job, outcome in _outcomes(worker, items, statistics=statistics):
+        for job, outcome in _outcomes(worker, items, watch, statistics=statistics):
             errors += outcome.errors
             for captured in outcome.models:
                 model, gap = as_asked(captured, job)
@@ -136,11 +142,16 @@ def _symbols(items: Sequence[Item]) -> dict[str, frozenset[str]]:
     }
 
 
-def _outcomes(worker: Worker | None, items: Iterable[Item], *, statistics: bool) -> Iterator[tuple[Job, Outcome]]:
+def _outcomes(
+    worker: Worker | None, items: Iterable[Item], watch: Watch, *, statistics: bool
+) -> Iterator[tuple[Job, Outcome]]:
     """Each job once, with the worker's answer."""
     jobs_wanted = dict.fromkeys(job for item in items for job in item.jobs)
     asked = [replace(job, statistics=statistics) for job in jobs_wanted]
-    yield from zip(asked, worker.run(asked) if worker is not None else (), strict=True)
+    answers = worker.run(asked) if worker is not None else iter(())
+    for done, job in enumerate(asked):
+        watch(done, len(asked), job.label)
+        yield job, next(answers)
 
 
 def _unbuilt(item: Item) -> Item:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from functools import partial
+from contextlib import ExitStack
 from pathlib import Path
 
 from dropcheck.baseline import Entry, entries, gone, read_baseline, without_known
 from dropcheck.baseline import write_baseline as write
 from dropcheck.cli import options
+from dropcheck.cli.meter import Meter
 from dropcheck.cli.terminal import deliver, exit_code, explain_gaps, is_colored, say, width
 from dropcheck.config import FailOn, load_settings
 from dropcheck.report import render, renderer
@@ -48,15 +49,18 @@ def lint(
     settings = load_settings(config, Path.cwd())
     settings = settings.overruled(select, ignore, fail_on, timeout, baseline=write_baseline or baseline)
     known = read_baseline(settings.baseline) if settings.baseline is not None and write_baseline is None else ()
-    report = lint_targets(
-        targets or ["."],
-        settings,
-        input=input,
-        weights=weights,
-        static=static,
-        jobs=jobs or os.cpu_count() or 1,
-        meanwhile=partial(renderer, format),
-    )
+    meter = Meter("linting", silent=quiet, unit="files")
+    with ExitStack() as shown:
+        report = lint_targets(
+            targets or ["."],
+            settings,
+            input=input,
+            weights=weights,
+            static=static,
+            jobs=jobs or os.cpu_count() or 1,
+            meanwhile=lambda: (renderer(format), shown.enter_context(meter)),
+            watch=meter.watch,
+        )
     if write_baseline is not None:
         known = _kept(report, write_baseline)
     elif settings.baseline is not None:
