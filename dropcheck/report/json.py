@@ -28,7 +28,6 @@ def render(report: Report, view: View) -> str:
                 "suppressed": report.suppressed + report.baselined,
                 "seconds": report.seconds,
             },
-            "measurement": None,
         }
     )
 
