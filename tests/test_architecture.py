@@ -57,7 +57,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "choice": {"config", "engine", "plugins", "result", "rule", "rules", "source", "suppress"},
     "items": {"config", "job", "result", "source"},
     "parts": {"engine", "items", "job", "result"},
-    "run": {"choice", "config", "engine", "flow", "items", "job", "parts", "reading", "result", "rule", "source", "worker"},
+    "run": {"choice", "config", "engine", "flow", "items", "job", "parts", "reading", "result", "rule", "source"}
+    | {"worker"},
     "cli": {"", "diagram", "baseline", "config", "job", "measuring", "nearest", "output", "plugins", "report", "result"}
     | {"rule", "rules", "run", "source", "table", "rich", "typer"},
     "measuring": {"choice", "config", "engine", "items", "job", "result", "run", "shift", "source", "table", "worker"},
