@@ -9,7 +9,9 @@ from itertools import pairwise
 LONG = 2000
 """Lines from which on it pays."""
 
-_ABOUT = re.compile(r"[Dd]rop|rand|[Bb]ernoulli|binomial|uniform_|attention|attn|\.train\(|BatchNorm|StochasticDepth|Transformer")
+_ABOUT = re.compile(
+    r"[Dd]rop|rand|[Bb]ernoulli|binomial|uniform_|attention|attn|\.train\(|BatchNorm|StochasticDepth|Transformer"
+)
 _LAYER = re.compile(r"(\w+)[^\n=]*=[^\n=]*(?:Drop|BatchNorm)")
 _LINE_END = re.compile(r"(?<=\n)|(?<=\r)(?!\n)")  # what Python counts: str.splitlines() knows others
 _WORD = re.compile(r"[^\W\d]\w*")
