@@ -48,9 +48,17 @@ class Run:
 
     def judged(self, path: str) -> bool:
         """Whether all models that may need a file were analysed: its own, and those of files that name it."""
-        if self.static or path in self.gaps:
+        if self.static or path in self.gaps or self._mentioned is None:
             return False
-        return not any(_mentions(gap, path) for gap in self.gaps)
+        return not _words(_module(path)) <= self._mentioned
+
+    @cached_property
+    def _mentioned(self) -> frozenset[str] | None:
+        """Every word in the files with gaps, None if one of them cannot be read."""
+        try:
+            return frozenset().union(*(_words(text_of(gap)) for gap in self.gaps))
+        except (OSError, Unreadable):
+            return None
 
 
 def _is_whole(model: ModelReport) -> bool:
@@ -60,14 +68,14 @@ def _is_whole(model: ModelReport) -> bool:
     return not (model.opaque or unjudged or model.weights)
 
 
-def _mentions(path: str, other: str) -> bool:
-    """Whether the text of one file has the module name of another in it."""
-    *packages, name = other.removesuffix(".py").split("/")
-    module = packages[-1] if name == "__init__" and packages else name
-    try:
-        return re.search(rf"\b{re.escape(module)}\b", text_of(path)) is not None
-    except (OSError, Unreadable):
-        return True
+def _words(text: str) -> frozenset[str]:
+    return frozenset(re.findall(r"\w+", text))
+
+
+def _module(path: str) -> str:
+    """The name by which other files import a file."""
+    *packages, name = path.removesuffix(".py").split("/")
+    return packages[-1] if name == "__init__" and packages else name
 
 
 def unused(silence: Silence, used: Mapping[Ignore, frozenset[str]], run: Run) -> Iterator[Finding]:
