@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from operator import itemgetter
 from typing import NamedTuple
@@ -16,9 +16,11 @@ LONGEST = 6
 
 Forks = Mapping[str, str | None]
 
+_LAYERS = frozenset(WEIGHT_LAYERS)
+_UNITS = (Granularity.ELEMENT, Granularity.CHANNEL)
 
-@dataclass(frozen=True, slots=True)
-class Branch:
+
+class Branch(NamedTuple):
     """What one residual block adds to its stream; no other residual block is inside.
 
         fork ─┬─ spine ────┬─ add          On the spine is what every path through the branch passes: neither gates
@@ -28,22 +30,16 @@ class Branch:
         add: the addition.
         spine: the branch in execution order, fork and addition excluded.
         shortcut: the same of the addition's other term; empty for the identity.
+        dropouts: those on the spine that drop single units or channels.
+        last_layer: the last weight layer of the spine; None if that is no layer with one input (attention, a matrix
+            product).
     """
 
     add: Node
     spine: tuple[Node, ...]
     shortcut: tuple[Node, ...]
-
-    @property
-    def dropouts(self) -> tuple[Node, ...]:
-        """Those on the spine that drop single units or channels."""
-        return tuple(node for node in self.spine if isinstance(node.op, Dropout) and drops_units(node))
-
-    @property
-    def last_layer(self) -> Node | None:
-        """The last weight layer of the spine; None if that is no layer with one input (attention, a matrix product)."""
-        layer = next((node for node in reversed(self.spine) if isinstance(node.op, WEIGHT_LAYERS)), None)
-        return layer if layer is not None and isinstance(layer.op, Weight) else None
+    dropouts: tuple[Node, ...]
+    last_layer: Node | None
 
 
 @lru_cache(maxsize=1)
@@ -64,8 +60,8 @@ def branches(graph: Graph) -> tuple[Branch, ...]:
         sums.add(add.name)
         shortcut, *others = sorted(ways, key=itemgetter(slice(3)))
         for way in others:
-            if way.is_beside(shortcut) and sums.isdisjoint(node.name for node in way.nodes):
-                found.append(Branch(add, way.nodes, shortcut.nodes))
+            if way.is_beside(shortcut) and sums.isdisjoint(way.additions):
+                found.append(Branch(add, way.nodes, shortcut.nodes, way.dropouts, way.last_layer))
     return tuple(found)
 
 
@@ -90,18 +86,15 @@ def moved(graph: Graph, places: Mapping[str, str]) -> Graph:
 
 def drops_units(node: Node) -> bool:
     """Whether it is a dropout of single units or channels that drops some, but not all, while the model trains."""
-    return (
-        isinstance(node.op, Dropout)
-        and node.drops
-        and node.op.drop_rate < 1.0
-        and node.op.granularity in (Granularity.ELEMENT, Granularity.CHANNEL)
-    )
+    op = node.op
+    return isinstance(op, Dropout) and node.training and 0.0 < op.drop_rate < 1.0 and op.granularity in _UNITS
 
 
 class _Way(NamedTuple):
     """A term of a sum: how many weight layers and activations it passes, its length, its nodes.
 
     ``enlarges``: whether it makes maps larger. What shrinks and grows again is no branch but a network inside another.
+    ``additions``: those it passes, by name. The others as of a :class:`Branch`.
     """
 
     layers: int
@@ -109,6 +102,9 @@ class _Way(NamedTuple):
     length: int
     nodes: tuple[Node, ...]
     enlarges: bool
+    additions: list[str]
+    dropouts: tuple[Node, ...]
+    last_layer: Node | None
 
     def is_beside(self, shortcut: _Way) -> bool:
         """Whether this is a block's branch if the other is the shortcut."""
@@ -122,26 +118,35 @@ def _ways(graph: Graph, forks: Forks, add: Node) -> list[_Way]:
     fork = forks.get(add.name)
     ways = []
     for term in add.inputs if fork is not None else ():
-        nodes: list[Node] = []
+        names: list[str] = []
         name = term if term in forks else None
         while name is not None and name != fork:
-            nodes.append(graph[name])
+            names.append(name)
             name = forks[name]
         if name is not None:
-            ways.append(_counted(tuple(reversed(nodes))))
+            ways.append(_counted(graph.named(reversed(names))))
     return ways
 
 
 def _counted(nodes: tuple[Node, ...]) -> _Way:
     layers = activations = 0
     enlarges = False
+    additions: list[str] = []
+    dropouts: list[Node] = []
+    last: Node | None = None
     for node in nodes:
-        op = node.op
-        if isinstance(op, WEIGHT_LAYERS):
-            layers += 1
+        op, kind = node.op, type(node.op)
+        if kind in _LAYERS:
+            layers, last = layers + 1, node
             enlarges = enlarges or (isinstance(op, Weight) and "transpose" in op.kind.lower())
-        elif isinstance(op, Activation):
+        elif kind is Activation:
             activations += 1
-        elif isinstance(op, Resample) or (isinstance(op, Rearrange) and op.kind.startswith("nearest")):
+        elif kind is Dropout:
+            if drops_units(node):
+                dropouts.append(node)
+        elif kind is Add:
+            additions.append(node.name)
+        elif kind is Resample or (isinstance(op, Rearrange) and op.kind.startswith("nearest")):
             enlarges = True
-    return _Way(layers, activations, len(nodes), nodes, enlarges)
+    layer = last if last is not None and isinstance(last.op, Weight) else None
+    return _Way(layers, activations, len(nodes), nodes, enlarges, additions, tuple(dropouts), layer)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import inf
+from operator import attrgetter
 from typing import NamedTuple
 
 from dropcheck.graph import Node, Site, Way
@@ -77,48 +78,60 @@ class Meetings:
 @lru_cache(maxsize=1)
 def meetings(subject: Subject) -> Meetings:
     """Every norm of known Δ with each dropout whose noise gets there before any other norm."""
+    noise = subject.graph.noise
     of: dict[Way, dict[str, Met]] = {way: {} for way in Way}
     alone: dict[str, float] = {}
     distant: dict[str, int] = {}
     for name, shift in subject.shifts.norms.items():
         sources = shift.sources if shift.delta is not None else ()
-        ways = subject.graph.noise.ways([source.dropout for source in sources], name)
+        ways = noise.ways([source.dropout for source in sources], name) if sources else ()
         worst = 0.0
         for source, way in zip(sources, ways, strict=True):
             if way is None:
                 distant[name] = distant.get(name, 0) + 1
                 continue
-            delta = source.delta
+            dropout, delta = source.dropout, source.delta
             reached = 1.0 / delta if 0.0 < delta < 1.0 else ratio(delta)  # most are: spares a call for each
             if reached > worst:
                 worst, alone[name] = reached, delta
-            met = of[way].get(source.dropout)
-            if met is None:
-                of[way][source.dropout] = Met(shift, delta, reached)
+            by_dropout = of[way]
+            if dropout not in by_dropout:
+                by_dropout[dropout] = Met(shift, delta, reached)
                 continue
+            met = by_dropout[dropout]
             met.number += 1
             if reached > met.shift_ratio:
                 met.worst, met.delta, met.shift_ratio = shift, delta, reached
     return Meetings(of, alone, distant)
 
 
-def encounters(subject: Subject, wanted: Callable[[Way], bool], *, of_samples: bool = False) -> Iterator[Encounter]:
-    """For every dropout that meets norms in the wanted ways and whose Δ there is known: the worst of them.
+def encounters(subject: Subject, *wanted: Way, of_samples: bool = False) -> Sequence[Encounter]:
+    """For every dropout that meets norms in the wanted ways (default: any), its Δ there known: the worst of them.
 
     ``of_samples``: only dropouts of whole samples (stochastic depth), otherwise only others. Dropouts of everything
     (a drop rate of 1) are left to the rules about rates.
     """
+    ways = tuple(way for way, met in meetings(subject).of.items() if met and (not wanted or way in wanted))
+    return _worst(subject, ways, of_samples) if ways else ()
+
+
+@lru_cache(maxsize=4)
+def _worst(subject: Subject, ways: tuple[Way, ...], of_samples: bool) -> Sequence[Encounter]:
+    """:func:`encounters` in ways that there are: most networks know one, and several rules ask for it."""
     graph, evidence = subject.graph, subject.shifts.evidence
-    ways = [by_dropout for way, by_dropout in meetings(subject).of.items() if by_dropout and wanted(way)]
-    for dropout in graph.of(Dropout) if ways else ():
+    known = meetings(subject).of
+    met_by_dropout = [known[way] for way in ways]
+    worst: list[Encounter] = []
+    for dropout in graph.of(Dropout):
         drop = dropout.op
         if not isinstance(drop, Dropout) or drops_samples(drop) is not of_samples or drop.drop_rate == 1.0:
             continue
-        if found := [by_dropout[dropout.name] for by_dropout in ways if dropout.name in by_dropout]:
-            met = max(found, key=lambda one: one.shift_ratio) if len(found) > 1 else found[0]
-            total = met.delta if met.worst.delta is None else met.worst.delta
-            others = sum(one.number for one in found) - 1
-            yield Encounter(dropout, drop, graph[met.worst.norm], met.delta, total, evidence, others)
+        if found := [met[dropout.name] for met in met_by_dropout if dropout.name in met]:
+            one = max(found, key=attrgetter("shift_ratio")) if len(found) > 1 else found[0]
+            total = one.delta if one.worst.delta is None else one.worst.delta
+            others = sum([each.number for each in found]) - 1
+            worst.append(Encounter(dropout, drop, graph[one.worst.norm], one.delta, total, evidence, others))
+    return worst
 
 
 def severities(subject: Subject) -> dict[Site | str, Severity]:
@@ -127,7 +140,8 @@ def severities(subject: Subject) -> dict[Site | str, Severity]:
     for by_dropout in meetings(subject).of.values():
         for dropout, met in by_dropout.items():
             line = line_of(subject.graph[dropout])
-            if line not in worst or met.shift_ratio > worst[line].shift_ratio:
+            known = worst.get(line)
+            if known is None or met.shift_ratio > known.shift_ratio:
                 worst[line] = met
     return {line: subject.severity(met.delta) for line, met in worst.items()}
 
@@ -146,8 +160,13 @@ def inflation(delta: float, evidence: Evidence) -> str:
 
 def shown(drop: Dropout) -> str:
     """A dropout with its rate to two decimals, more if it has more: ``Dropout(0.50)``, ``DropPath(0.0333)``."""
-    rounded = f"{drop.drop_rate:.2f}"
-    return f"{drop.kind}({rounded if abs(float(rounded) - drop.drop_rate) < 1e-9 else f'{drop.drop_rate:.3g}'})"
+    return f"{drop.kind}({_shown_rate(drop.drop_rate)})"
+
+
+@lru_cache(maxsize=256)
+def _shown_rate(rate: float) -> str:
+    rounded = f"{rate:.2f}"
+    return rounded if abs(float(rounded) - rate) < 1e-9 else f"{rate:.3g}"
 
 
 def drops_samples(drop: Dropout) -> bool:

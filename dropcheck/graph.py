@@ -75,21 +75,26 @@ class Graph:
                 self._of[kinds] = tuple(node for node in self.nodes if type(node.op) in found) if found else ()
         return self._of[kinds]
 
+    def named(self, names: Iterable[str], *kinds: type[Op]) -> tuple[Node, ...]:
+        """The nodes so called (of these kinds, if any are given), in the order of the names."""
+        nodes = tuple(map(self._by_name.__getitem__, names))
+        return tuple(node for node in nodes if isinstance(node.op, kinds)) if kinds else nodes
+
     def producers(self, node: Node) -> tuple[Node, ...]:
         """The nodes it reads, in argument order."""
-        return self._nodes(node.inputs)
+        return self.named(node.inputs)
 
     def successors(self, node: Node) -> tuple[Node, ...]:
         """The nodes that read it, in execution order."""
-        return self._nodes(self._readers[node.name])
+        return self.named(self._readers[node.name])
 
     def downstream(self, node: Node, *kinds: type[Op]) -> tuple[Node, ...]:
         """The nodes its result travels to (of these kinds, if any are given), in execution order."""
-        return self._nodes(self.flow.after(node.name), *kinds)
+        return self.named(self.flow.after(node.name), *kinds)
 
     def between(self, start: Node, end: Node, *kinds: type[Op]) -> tuple[Node, ...]:
         """The nodes on any path from ``start`` to ``end`` (of these kinds, if any are given), both ends excluded."""
-        return self._nodes(self.flow.between(start.name, end.name), *kinds)
+        return self.named(self.flow.between(start.name, end.name), *kinds)
 
     def dropouts_reaching(self, norm: Node) -> tuple[Node, ...]:
         """The dropouts whose noise arrives at the norm without being blocked, or remembered by another norm, before."""
@@ -108,7 +113,7 @@ class Graph:
 
         In a residual network these are all that follow: rules that look at every dropout ask :meth:`first_norm`.
         """
-        return self._nodes(self.passages(dropout))
+        return self.named(self.passages(dropout))
 
     def passages(self, dropout: Node) -> Mapping[str, Passage]:
         """What its noise passes on the easiest way to each of :meth:`norms_reached`, by the norm's name."""
@@ -170,10 +175,6 @@ class Graph:
         """For all that depends on the model's inputs: the last node every path to it passes, None if there is none."""
         return self.flow.forks(node.name for node in self.of(Input))
 
-    def _nodes(self, names: Iterable[str], *kinds: type[Op]) -> tuple[Node, ...]:
-        nodes = tuple(map(self._by_name.__getitem__, names))
-        return tuple(node for node in nodes if isinstance(node.op, kinds)) if kinds else nodes
-
     @cached_property
     def _by_kind(self) -> dict[type[Op], list[Node]]:
         by_kind: dict[type[Op], list[Node]] = {}
@@ -194,7 +195,7 @@ class Graph:
             behind = self.flow.reachable(pools)
             behind -= self.flow.leading_to([*around, *pools])
             if behind:
-                return self._nodes(self.flow.ordered(behind))
+                return self.named(self.flow.ordered(behind))
         cuts = [node for node in self.of(Rearrange) if self._flattens(node)] or self.of(BatchNorm)
         return self.downstream(cuts[-1]) if cuts else ()
 

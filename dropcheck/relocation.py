@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from dropcheck.branches import Branch, branches, moved
 from dropcheck.encounter import Encounter, encounters, line_of
 from dropcheck.graph import WEIGHT_LAYERS, Graph, Node, Site
+from dropcheck.ops import BatchNorm
 from dropcheck.rule import Subject, ratio
 from dropcheck.shift import Evidence, predict
 
 
-@dataclass(frozen=True, slots=True)
-class Lone:
+class Lone(NamedTuple):
     """The only dropout of a residual branch.
 
     Attributes:
@@ -100,7 +101,7 @@ def _moves(subject: Subject) -> Iterator[Move]:
 @lru_cache(maxsize=1)
 def met_by_dropout(subject: Subject) -> Mapping[str, Encounter]:
     """The worst norm that each dropout of units or channels meets, by the dropout's name."""
-    return {met.dropout.name: met for met in encounters(subject, lambda passage: True)}
+    return {met.dropout.name: met for met in encounters(subject)}
 
 
 def shows(delta: float) -> bool:
@@ -113,13 +114,20 @@ def _lone(branch: Branch) -> Lone | None:
     layer = branch.last_layer if len(dropouts) == 1 else None
     if layer is None:
         return None
-    places = {node.name: place for place, node in enumerate(spine)}
-    start, end = places[dropouts[0].name], places[layer.name]
-    previous = next((node for node in reversed(spine[:start]) if isinstance(node.op, WEIGHT_LAYERS)), None)
-    norm = next((node for node in reversed(spine[:end]) if node.remembers), None)
-    next_norm = next((node for node in spine[start:] if node.remembers), None)
-    in_place = start < end and not any(node.remembers for node in spine[start:end])
-    return Lone(branch, dropouts[0], layer, previous, norm, next_norm, is_behind=start > end, in_place=in_place)
+    dropout, previous, norm, next_norm = dropouts[0], None, None, None
+    dropped = is_behind = in_place = behind_layer = False
+    for node in spine:
+        if node is dropout:
+            dropped, is_behind = True, behind_layer
+            continue
+        if node is layer:
+            behind_layer, in_place = True, dropped and next_norm is None
+        if isinstance(node.op, WEIGHT_LAYERS):
+            previous = previous if dropped else node
+        elif isinstance(node.op, BatchNorm) and node.remembers:
+            norm = norm if behind_layer else node
+            next_norm = node if dropped and next_norm is None else next_norm
+    return Lone(branch, dropout, layer, previous, norm, next_norm, is_behind, in_place)
 
 
 def _in_place(graph: Graph, lones: list[Lone]) -> Mapping[str, float]:

@@ -30,7 +30,9 @@ class Severity(StrEnum):
         return _RANKS[self]
 
 
-_RANKS = {Severity.INFO: 0, Severity.WARNING: 1, Severity.ERROR: 2}
+_INFO, _WARNING, _ERROR = Severity.INFO, Severity.WARNING, Severity.ERROR  # to get at members of enums takes long
+_PRIOR = Evidence.PRIOR
+_RANKS = {_INFO: 0, _WARNING: 1, _ERROR: 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +42,16 @@ class Thresholds:
     error: float = 1.25
     warning: float = 1.05
 
-    def severity(self, delta: float, at_most: Severity = Severity.ERROR) -> Severity:
+    def severity(self, delta: float, at_most: Severity = _ERROR) -> Severity:
         """How serious a predicted Δ ≥ 0 is."""
         reached = ratio(delta)
-        severity = (
-            Severity.ERROR if reached >= self.error else Severity.WARNING if reached >= self.warning else Severity.INFO
-        )
-        return severity if severity.rank <= at_most.rank else at_most
+        severity = _ERROR if reached >= self.error else _WARNING if reached >= self.warning else _INFO
+        return severity if at_most is _ERROR or severity.rank <= at_most.rank else at_most
 
 
 def ratio(delta: float) -> float:
     """The shift ratio, infinite where evaluation or training has no variance at all."""
-    return max(delta, 1.0 / delta) if delta > 0.0 else inf
+    return delta if delta >= 1.0 else 1.0 / delta if delta > 0.0 else inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +118,7 @@ class Subject:
 
     def severity(self, delta: float) -> Severity:
         """How serious a Δ is where weights decide about it: seen from the code alone, never more than a warning."""
-        prior = self.shifts.evidence is Evidence.PRIOR
-        return self.thresholds.severity(delta, at_most=Severity.WARNING if prior else Severity.ERROR)
+        return self.thresholds.severity(delta, _WARNING if self.shifts.evidence is _PRIOR else _ERROR)
 
     def severity_of_branches(self, delta: float) -> Severity:
         """How serious a Δ is that whole branches make when they are dropped (stochastic depth).
@@ -209,19 +208,12 @@ class Rule(ABC):
         delta: float | None = None,
     ) -> Finding:
         """A finding at ``node``, with this rule's help; evidence is named where there is a Δ to rest on it."""
+        target = None if norm is None else norm.path
+        evidence = None if delta is None else subject.shifts.evidence
+        # Some models have hundreds, and fields given by name take twice as long: code to model, op to fingerprint.
         return Finding(
-            code=self.code,
-            name=self.name,
-            severity=severity,
-            message=message,
-            help=self.info().help,
-            site=node.site,
-            model=subject.target,
-            op=node.path,
-            built=node.built,
-            norm=None if norm is None else norm.path,
-            delta=delta,
-            evidence=None if delta is None else subject.shifts.evidence,
+            *(self.code, self.name, severity, message, self.info().help, node.site, subject.target),
+            *(node.path, target, delta, evidence, 1, "", node.built),
         )
 
 

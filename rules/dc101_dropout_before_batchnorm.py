@@ -122,7 +122,7 @@ net = nn.Sequential(*[layer for _ in range(2) for layer in block(32)], nn.Linear
     )
 
     def check(self, subject: Subject) -> Iterator[Finding]:
-        for met in encounters(subject, lambda way: way is Way.DIRECT):
+        for met in encounters(subject, Way.DIRECT):
             direct = met.dropout.name in met.norm.inputs
             way = "feeds {} directly" if direct else "reaches {} with no weight layer between"
             severity = subject.thresholds.severity(met.delta)

@@ -110,7 +110,7 @@ net = nn.Sequential(*layers)
     )
 
     def check(self, subject: Subject) -> Iterator[Finding]:
-        for met in encounters(subject, lambda way: way is Way.WEIGHTED):
+        for met in encounters(subject, Way.WEIGHTED):
             severity = subject.severity(met.delta)
             if severity is not Severity.INFO:
                 layers = [

@@ -115,7 +115,7 @@ net = nn.Sequential(
     )
 
     def check(self, subject: Subject) -> Iterator[Finding]:
-        for met in encounters(subject, lambda way: way is Way.POOLED):
+        for met in encounters(subject, Way.POOLED):
             pool = next(node for node in subject.graph.route(met.dropout, met.norm) if _is_max_pool(node))
             message = f"{met.noise} reaches {met.target} through max-pool {pool.path!r}: {met.harm}"
             severity = subject.severity(met.delta)

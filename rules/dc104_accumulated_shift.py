@@ -13,6 +13,7 @@ from dropcheck.ops import Dropout
 from dropcheck.rule import Example, Finding, Rule, Severity, Subject
 from dropcheck.shift import NormShift
 
+_INFO = Severity.INFO
 _RESIDUAL = """\
 class Block(nn.Module):
     def __init__(self, width):
@@ -148,13 +149,15 @@ class Net(nn.Module):
         for name, shift in subject.shifts.norms.items():
             if shift.delta is None or not shift.sources:
                 continue
-            alone = subject.severity(met.alone[name]).rank if name in met.alone else -1
             severity = subject.severity(shift.delta)
+            if severity is _INFO:
+                continue
+            alone = subject.severity(met.alone[name]).rank if name in met.alone else -1
             if alone >= severity.rank:
                 continue
             if branches and _share(shift, branches) >= 0.5:
                 severity = subject.severity_of_branches(shift.delta)
-            if severity is Severity.INFO or alone >= severity.rank or reported.share(shift, severity) >= 0.5:
+            if severity is _INFO or alone >= severity.rank or reported.share(shift, severity) >= 0.5:
                 continue
             distant = met.distant.get(name, 0)
             if distant or len(shift.sources) >= self.many:

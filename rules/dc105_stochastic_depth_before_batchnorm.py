@@ -134,7 +134,7 @@ class Net(nn.Module):
     )
 
     def check(self, subject: Subject) -> Iterator[Finding]:
-        for met in encounters(subject, lambda way: True, of_samples=True):
+        for met in encounters(subject, of_samples=True):
             severity = subject.severity_of_branches(met.delta)
             if severity is not Severity.INFO:
                 message = f"{met.noise} drops a branch whose noise reaches {met.target}: {met.harm}"

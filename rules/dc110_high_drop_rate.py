@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 from dropcheck.encounter import drops_samples, shown
 from dropcheck.ops import Dropout
@@ -119,6 +120,7 @@ class Net(nn.Module):
                 yield self.finding(subject, node, Severity.WARNING, message, norm=norm)
 
 
+@lru_cache(maxsize=256)
 def _effect(drop_rate: float) -> str:
     if drop_rate == 1.0:
         return "zeroes everything in training"

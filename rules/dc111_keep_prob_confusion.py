@@ -122,7 +122,7 @@ class Net(nn.Module):
 def _drop_rate(node: Node) -> float:
     """Of a dropout that was written as one; 0 for anything that drops nothing while the model trains."""
     op = node.op
-    if not node.training or not isinstance(op, Dropout | Recurrent | Attention) or op.kind in _BY_HAND:
+    if not node.training or not isinstance(op, (Dropout, Recurrent, Attention)) or op.kind in _BY_HAND:
         return 0.0
     return op.drop_rate
 

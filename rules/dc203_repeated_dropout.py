@@ -226,25 +226,21 @@ def _dropped_before(graph: Graph, node: Node) -> tuple[list[Node], list[str]]:
     """The dropouts that ``node`` repeats, in execution order, and the kinds of activations since the last of them."""
     earlier: list[Node] = []
     between: list[str] = []
-    above = graph.producers(node)
-    while len(above) == 1 and _commutes(above[0], node):
-        if drops_units(above[0]):
-            earlier.insert(0, above[0])
-        elif isinstance(above[0].op, Activation) and not earlier:
-            between.insert(0, above[0].op.kind)
-        above = graph.producers(above[0])
+    above = node
+    while len(above.inputs) == 1 and _commutes(above := graph[above.inputs[0]], node):
+        if drops_units(above):
+            earlier.insert(0, above)
+        elif isinstance(above.op, Activation) and not earlier:
+            between.insert(0, above.op.kind)
     return earlier, between
 
 
 def _commutes(node: Node, dropout: Node) -> bool:
     """Whether ``dropout`` could as well stand ahead of ``node``."""
-    match node.op, dropout.op:
-        case Activation() as activation, _:
-            return activation.homogeneous
-        case Dropout() as drop, Dropout() as other:
-            return not node.drops or (
-                drops_units(node) and drop.granularity is other.granularity and not drop.alpha and not other.alpha
-            )
-        case Rearrange(), _:
-            return True
-    return False
+    drop, other = node.op, dropout.op
+    if isinstance(drop, Activation):
+        return drop.homogeneous
+    if isinstance(drop, Dropout) and isinstance(other, Dropout):
+        alike = drop.granularity is other.granularity and not drop.alpha and not other.alpha
+        return not node.drops or (alike and drops_units(node))
+    return isinstance(drop, Rearrange)

@@ -92,9 +92,10 @@ class Net(nn.Module):
     def check(self, subject: Subject) -> Iterator[Finding]:
         graph = subject.graph
         for node in graph.head():
-            drop, pool = node.op, _pool_above(graph, node)
+            drop = node.op
             if not isinstance(drop, Dropout) or drop.granularity is not Granularity.ELEMENT or not node.drops:
                 continue
+            pool = _pool_above(graph, node)
             if pool is None or drop.drop_rate == 1.0 or not graph.downstream(node, *WEIGHT_LAYERS):
                 continue
             if (variances := _variances(graph, 1.0 - drop.drop_rate, pool)) is not None:

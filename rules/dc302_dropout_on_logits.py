@@ -192,7 +192,7 @@ def _behind(graph: Graph, dropout: Node) -> list[Node] | None:
             probabilities = isinstance(node.op, Softmax) and node.op.kind != "normalize"
             if probabilities or (isinstance(node.op, Activation) and "sigmoid" in node.op.kind):
                 found.append(node)
-            elif not isinstance(node.op, Output | Rearrange | Scale):
+            elif not isinstance(node.op, (Output, Rearrange, Scale)):
                 return None
             pending.append(node)
     return found

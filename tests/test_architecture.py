@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "rule": {"graph", "shift"},
     "encounter": {"graph", "ops", "rule", "shift"},
     "branches": {"graph", "ops"},
-    "relocation": {"branches", "encounter", "graph", "rule", "shift"},
+    "relocation": {"branches", "encounter", "graph", "ops", "rule", "shift"},
     "rules": {"branches", "encounter", "graph", "ops", "relocation", "rule", "shift", "shift.closed_forms", "syntax"},
     "syntax": {"graph", "libcst"},
     "table": {"graph", "report", "rule", "shift"},
