@@ -45,8 +45,11 @@ class Node:
 
     @property
     def drops(self) -> bool:
-        """Whether this is a dropout that really drops something while the model trains."""
-        return isinstance(self.op, Dropout) and self.op.drop_rate > 0.0 and self.training
+        """Whether this is a dropout that really drops something while the model trains, and only then.
+
+        One that drops in evaluation too is a fault of its own, but no norm sees a difference.
+        """
+        return isinstance(self.op, Dropout) and self.op.drop_rate > 0.0 and self.training and not self.random_in_eval
 
     @property
     def remembers(self) -> bool:

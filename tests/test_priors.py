@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+from graphs import bn, chain, dropout
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dropcheck.shift import priors
+from dropcheck.graph import Graph
+from dropcheck.shift import predict, priors
 
 FAN_INS = st.integers(1, 100_000)
 
@@ -48,3 +52,10 @@ def test_windows_never_count_more_positions_than_they_have(window: int) -> None:
 
 def test_a_layer_of_unknown_width_is_a_typical_one() -> None:
     assert priors.signal_amplification(None) == priors.signal_amplification(priors.FAN_IN)
+
+
+def test_dropout_that_evaluation_has_too_shifts_nothing() -> None:
+    graph = chain(drop=dropout(0.5), norm=bn())
+    always = Graph(tuple(replace(one, random_in_eval=True) if one.name == "drop" else one for one in graph))
+    assert predict(graph).norms["norm"].delta == pytest.approx(0.5, abs=0.15)
+    assert (predict(always).norms["norm"].delta, predict(always).norms["norm"].sources) == (1.0, ())
