@@ -74,6 +74,7 @@ def capture(
     *,
     twin: Callable[[], nn.Module],
     built: Mapping[str, Site] | None = None,
+    failed: Callable[[ExampleInput, Exception], object] = lambda example, error: None,
 ) -> Capture:
     """The graph of ``model``'s forward in training.
 
@@ -82,6 +83,7 @@ def capture(
         inputs: example inputs in the order to try them; the first on which forward runs gives the shapes.
         twin: makes the model that is run. It is called at most once, and its result may be changed.
         built: construction sites by module path.
+        failed: told of each input on which forward fails, before the next one is asked for.
 
     A model in evaluation mode is read as ``model.train()`` leaves it; in a model in training mode, submodules held
     in evaluation mode stay so. The state of torch's, Python's and numpy's random numbers is left as it was.
@@ -90,7 +92,7 @@ def capture(
         CaptureError: no way worked.
     """
     with undisturbed(model), torch.no_grad():
-        return _Attempt(model, twin, built or {}).over(inputs)
+        return _Attempt(model, twin, built or {}).over(inputs, failed)
 
 
 class _Attempt:
@@ -103,9 +105,10 @@ class _Attempt:
         self.flags = {path: module.training for path, module in self.model.named_modules()}
         self.large = sum(_size(parameter) for parameter in model.parameters()) > LARGE
         self.failure: Exception | None = None
+        self.latest: Exception | None = None
         self.refusal = ""
 
-    def over(self, inputs: Iterable[ExampleInput]) -> Capture:
+    def over(self, inputs: Iterable[ExampleInput], failed: Callable[[ExampleInput, Exception], object]) -> Capture:
         graph = self._trace()
         tried: list[ExampleInput] = []
         collapsed: tuple[_Run, ExampleInput] | None = None
@@ -116,6 +119,8 @@ class _Attempt:
                 if example.given or not _collapses(run.calls):
                     return self._told(run, example)
                 collapsed = collapsed or (run, example)
+            elif self.latest is not None:
+                failed(example, self.latest)
             if collapsed is not None and len(tried) > PERSISTENCE:
                 break
         if collapsed is not None:
@@ -177,6 +182,7 @@ class _Attempt:
 
     def _note(self, error: Exception) -> None:
         """The first failure of a forward is the one to report: inputs come best guess first."""
+        self.latest = error
         if self.failure is None or isinstance(self.failure, symbolic.Refused):
             self.failure = error
 

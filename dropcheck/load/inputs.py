@@ -6,19 +6,22 @@ import inspect
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from itertools import chain, islice
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dropcheck.capture import ExampleInput
+from dropcheck.load.corrections import corrected
 from dropcheck.load.failure import LoadError
 from dropcheck.load.shapes import first_shapes
 from dropcheck.result import ErrorKind
 from dropcheck.source import InputSpec, parse_input
 
-MOST_TRIES = 24
+MOST_TRIES = 28
+_MOST_CORRECTIONS = 5
+_MOST_CORRECTED = 3
 MOST_SECONDS = 6.0
 """After so long no further input is tried: a model that none of the likely ones suits hardly takes an unlikely one."""
 
@@ -34,22 +37,50 @@ _FURTHER: Mapping[str, InputSpec] = {
 }
 
 
-def example_inputs(model: nn.Module, given: str | None, hints: Mapping[str, Any]) -> Iterator[ExampleInput]:
+class Examples:
     """The inputs to try on ``model``: the one given as an input spec, else at most MOST_TRIES inferred ones.
 
-    ``hints`` are constructor arguments by name, defaults included.
-
-    Raises:
-        LoadError: forward does not take as many inputs as are given.
+    ``hints`` are constructor arguments by name, defaults included. What is learnt from an input that failed is tried
+    next. Iterating raises LoadError where forward does not take as many inputs as are given.
     """
-    if given is not None:
-        yield _given(model, given)
-        return
-    started = time.monotonic()
-    for example in islice(_inferred(model, hints), MOST_TRIES):
-        yield example
-        if time.monotonic() - started > MOST_SECONDS:
+
+    def __init__(self, model: nn.Module, given: str | None, hints: Mapping[str, Any]) -> None:
+        self.model, self.given, self.hints = model, given, hints
+        self.corrections: list[ExampleInput] = []
+        self.tried: set[str | None] = set()
+
+    def __iter__(self) -> Iterator[ExampleInput]:
+        if self.given is not None:
+            yield _given(self.model, self.given)
             return
+        started = time.monotonic()
+        inferred = chain(_declared(self.model), _guessed(self.model, self.hints))
+        while len(self.tried) < MOST_TRIES and time.monotonic() - started < MOST_SECONDS:
+            example = self.corrections.pop(0) if self.corrections else next(inferred, None)
+            if example is None:
+                return
+            if example.spec not in self.tried:
+                self.tried.add(example.spec)
+                yield example
+
+    def learn(self, example: ExampleInput, error: Exception) -> None:
+        """Takes in why forward did not run on an example."""
+        tensors = [one for one in example.args if isinstance(one, Tensor)]
+        if self.given is not None or example.kwargs or len(tensors) > _MOST_CORRECTED:
+            return
+        limit = _vocabulary(self.model)
+        better = []
+        for specs in corrected(str(error), [_spec(one) for one in tensors])[:_MOST_CORRECTIONS]:
+            replaced = iter([tensor(spec, limit) for spec in specs])
+            args = tuple(next(replaced) if isinstance(one, Tensor) else one for one in example.args)
+            shown = [str(_spec(one)) if isinstance(one, Tensor) else repr(one) for one in args]
+            better.append(ExampleInput(args, spec=",".join(shown)))
+        self.corrections = [*better, *self.corrections]
+
+
+def example_inputs(model: nn.Module, given: str | None, hints: Mapping[str, Any]) -> Iterator[ExampleInput]:
+    """The inputs of :class:`Examples`, for those who do not tell how they fared."""
+    return iter(Examples(model, given, hints))
 
 
 def tensor(spec: InputSpec, limit: int = 10) -> Tensor:
@@ -87,14 +118,6 @@ def _example(model: nn.Module, specs: tuple[InputSpec, ...], *, given: bool = Fa
 def _vocabulary(model: nn.Module) -> int:
     tables = (module for module in model.modules() if isinstance(module, nn.Embedding | nn.EmbeddingBag))
     return min((table.num_embeddings for table in tables), default=10)
-
-
-def _inferred(model: nn.Module, hints: Mapping[str, Any]) -> Iterator[ExampleInput]:
-    seen: set[str | None] = set()
-    for example in chain(_declared(model), _guessed(model, hints)):
-        if example.spec not in seen:
-            seen.add(example.spec)
-            yield example
 
 
 def _declared(model: nn.Module) -> Iterator[ExampleInput]:

@@ -20,7 +20,7 @@ from dropcheck.load.build import Built, adopt, build
 from dropcheck.load.checkpoint import Recalibrated, read
 from dropcheck.load.failure import LoadError, foreign
 from dropcheck.load.finder import missing
-from dropcheck.load.inputs import example_inputs
+from dropcheck.load.inputs import Examples
 from dropcheck.load.statistics import statistics
 from dropcheck.load.stubs import MissingPackage
 from dropcheck.load.trained import weighed, with_statistics
@@ -201,9 +201,10 @@ def _captured(
 
 
 def _capture(live: Live, built: Built, hints: dict[str, Any]) -> Capture:
-    inputs = chain(live.examples(built.model), example_inputs(built.model, live.job.input, hints))
+    examples = Examples(built.model, live.job.input, hints)
+    inputs = chain(live.examples(built.model), examples)
     try:
-        return capture(built.model, inputs, twin=built.twin, built=built.sites)
+        return capture(built.model, inputs, twin=built.twin, built=built.sites, failed=examples.learn)
     except CaptureError as error:
         if MissingPackage.__name__ in error.message:
             hint = f"install {', '.join(map(repr, missing()))} into the environment dropcheck runs in"

@@ -1,0 +1,166 @@
+"""What a forward's complaint says about the input it wants instead."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+from dropcheck.source import InputSpec
+
+LARGEST = 4096
+"""Sizes of one dimension that are tried."""
+
+_SPREAD = 8
+"""Rows and columns of a plane that nothing is known about."""
+
+Shape = tuple[int, ...]
+Rule = Callable[["re.Match[str]", Shape], Iterator[Shape]]
+
+
+def corrected(message: str, specs: Sequence[InputSpec]) -> list[tuple[InputSpec, ...]]:
+    """The inputs that suit a failure's message better than ``specs``, the likeliest first."""
+    found: list[tuple[InputSpec, ...]] = []
+    for number, spec in enumerate(specs):
+        for better in _better(message, spec):
+            if better != spec and all(0 < size <= LARGEST for size in better.shape[1:]):
+                found.append((*specs[:number], better, *specs[number + 1 :]))
+    return list(dict.fromkeys(found))
+
+
+def _better(message: str, spec: InputSpec) -> Iterator[InputSpec]:
+    if re.search(r"indices.*(Long|Int)|indices must be long|expected scalar type Long", message):
+        yield InputSpec(spec.shape[:2], "int64")
+        return
+    if spec.dtype == "int64" and re.search(
+        r"for 'Long'|must have the same dtype|but (got|found) .*Long|type Float", message
+    ):
+        yield InputSpec((*spec.shape, 16) if len(spec.shape) < 3 else spec.shape, "float32")
+        yield InputSpec(spec.shape, "float32")
+        return
+    for pattern, rule in _RULES:
+        match = re.search(pattern, message)
+        if match is not None:
+            yield from (replace(spec, shape=shape) for shape in rule(match, spec.shape))
+
+
+def _features(match: re.Match[str], shape: Shape) -> Iterator[Shape]:
+    """A layer got ``got`` features and wants ``want``: so many at the end, or planes as large as makes so many."""
+    got, want = int(match["got"]), int(match["want"])
+    yield from _resized(shape, got, want)
+    if len(shape) > 2:
+        yield from _scaled(shape, want / got)
+
+
+def _resized(shape: Shape, got: int, want: int) -> Iterator[Shape]:
+    for place in reversed(range(1, len(shape))):
+        if shape[place] == got:
+            yield (*shape[:place], want, *shape[place + 1 :])
+
+
+def _scaled(shape: Shape, ratio: float) -> Iterator[Shape]:
+    """Planes, volumes or sequences with ``ratio`` times as many places, rounded in several ways."""
+    spatial = shape[2:]
+    if not spatial or ratio <= 0:
+        return
+    factor = ratio ** (1 / len(spatial))
+    for step in (1, 4, 8, 2):
+        yield (*shape[:2], *(max(step, round(size * factor / step) * step) for size in spatial))
+    yield (*shape[:2], *(math.ceil(size * factor) + 4 for size in spatial))
+
+
+def _channels(match: re.Match[str], shape: Shape) -> Iterator[Shape]:
+    got, want = int(match["got"]), int(match["want"])
+    if len(shape) > 1 and shape[1] == got:
+        yield (shape[0], want, *shape[2:])
+    yield from _resized(shape, got, want)
+
+
+def _rank(match: re.Match[str], shape: Shape) -> Iterator[Shape]:
+    """As many dimensions as are wanted; features become channels, and the other way round."""
+    wanted = [int(text) for text in match.groups() if text]
+    for rank in wanted:
+        yield from _with_rank(abs(rank), shape)
+
+
+def _with_rank(rank: int, shape: Shape) -> Iterator[Shape]:
+    batch, *rest = shape
+    if rank < 2 or rank > 5 or rank == len(shape) or not rest:
+        return
+    if rank < len(shape):
+        yield (batch, *rest[: rank - 1])
+        yield (batch, *rest[len(rest) - rank + 1 :])
+        return
+    more = rank - len(shape)
+    yield (batch, rest[-1], *rest[:-1], *[_SPREAD] * more) if len(rest) > 1 else (batch, rest[-1], *[_SPREAD] * more)
+    yield (batch, *[_SPREAD] * more, *rest)
+    yield (batch, *[1] * more, *rest)
+    yield (batch, *[3] * more, *rest)
+
+
+def _index(match: re.Match[str], shape: Shape) -> Iterator[Shape]:
+    index = int(match[1])
+    yield from _with_rank(index + 1 if index >= 0 else -index, shape)
+
+
+def _indices(match: re.Match[str], shape: Shape) -> Iterator[Shape]:
+    yield from _with_rank(len(shape) + 1, shape)
+
+
+def _match(match: re.Match[str], shape: Shape) -> Iterator[Shape]:
+    """Two sizes should be equal: a table of positions, say, and what it is added to."""
+    one, other = int(match["got"]), int(match["want"])
+    for got, want in ((one, other), (other, one)):
+        yield from _resized(shape, got, want)
+        if len(shape) == 4 and got > 1 and want > 1:
+            yield from list(_scaled(shape, want / got))[:1]
+            yield from list(_scaled(shape, (want - 1) / (got - 1)))[:1]
+
+
+def _view(match: re.Match[str], shape: Shape) -> Iterator[Shape]:
+    """A view wants another number of elements for each sample."""
+    sizes = [int(size) for size in re.findall(r"-?\d+", match["shape"])]
+    inner = sizes[1:] if sizes and sizes[0] in (-1, shape[0]) else sizes
+    want, got = math.prod(size for size in inner if size > 0), int(match["size"]) // shape[0]
+    if want and got and want != got:
+        yield from _resized(shape, got, want)
+        yield from _scaled(shape, want / got)
+
+
+def _larger(match: re.Match[str], shape: Shape) -> Iterator[Shape]:
+    if len(shape) > 2:
+        for factor in (2, 4):
+            yield (*shape[:2], *(size * factor for size in shape[2:]))
+
+
+def _shorter(match: re.Match[str], shape: Shape) -> Iterator[Shape]:
+    if len(shape) == 2:
+        yield (shape[0], max(1, shape[1] // 2))
+
+
+_RULES: Sequence[tuple[str, Rule]] = (
+    (r"shapes cannot be multiplied \(\d+x(?P<got>\d+) and (?P<want>\d+)x\d+\)", _features),
+    (r"to have (?P<want>\d+) channels, but got (?P<got>\d+) channels", _channels),
+    (r"must be equal to input_size\. Expected (?P<want>\d+), got (?P<got>\d+)", _channels),
+    (
+        r"expected input with shape \[\*, (?:\d+, )*(?P<want>\d+)\], but got input of size\[(?:\d+, )*(?P<got>\d+)\]",
+        _channels,
+    ),
+    (r"running_mean should contain (?P<got>\d+) elements not (?P<want>\d+)", _channels),
+    (r"expecting embedding dimension of (?P<want>\d+), but got (?P<got>\d+)", _channels),
+    (r"size of tensor a \((?P<got>\d+)\) must match the size of tensor b \((?P<want>\d+)\)", _match),
+    (r"shape '\[(?P<shape>[-\d, ]+)\]' is invalid for input of size (?P<size>\d+)", _view),
+    (r"[Ee]xpected (?:input to be )?(\d)D(?: or (\d)D)?(?: \(\w+\) or (\d)D)?", _rank),
+    (r"[Ee]xpected (\d)-dimensional", _rank),
+    (r"not enough values to unpack \(expected (\d)", _rank),
+    (r"too many values to unpack \(expected (\d)", _rank),
+    (r"len\(dims\) = (\d)", _rank),
+    (r"Dimension out of range \(expected to be in range of \[-\d, \d\], but got (-?\d)\)", _index),
+    (r"too many indices for tensor|Dimension specified as|tuple index out of range", _indices),
+    (
+        r"Kernel size can't be|[Oo]utput size is too small|more than 1 value per channel|should be less than|non-zero",
+        _larger,
+    ),
+    (r"index out of range in self", _shorter),
+)
