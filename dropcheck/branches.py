@@ -65,15 +65,21 @@ def branches(graph: Graph) -> tuple[Branch, ...]:
     return tuple(found)
 
 
-def moved(graph: Graph, places: Mapping[str, str]) -> Graph:
-    """The graph with dropouts, by name, put right ahead of weight layers, by name, all at once."""
+def moved(graph: Graph, places: Mapping[str, str], end: int | None = None) -> tuple[Node, ...]:
+    """The graph's nodes with dropouts, by name, put right ahead of weight layers, by name, all at once.
+
+    No more of them than leads to the position ``end``, which is left out.
+    """
     arrivals: dict[str, list[Node]] = {}
     for name, layer in places.items():
         arrivals.setdefault(layer, []).append(graph[name])
+    start = min((graph.positions[name] for name in (*places, *arrivals)), default=len(graph))
     stands_for: dict[str, str] = {}
-    nodes: list[Node] = []
-    for node in graph:
-        inputs = tuple(stands_for.get(name, name) for name in node.inputs)
+    nodes = list(graph.nodes[:start])
+    for node in graph.nodes[start:end]:
+        inputs = node.inputs
+        if not stands_for.keys().isdisjoint(inputs):
+            inputs = tuple(stands_for.get(name, name) for name in inputs)
         if node.name in places:
             stands_for[node.name] = inputs[0]
             continue
@@ -81,7 +87,7 @@ def moved(graph: Graph, places: Mapping[str, str]) -> Graph:
             nodes.append(replace(dropout, inputs=inputs[:1]))
             inputs = (dropout.name, *inputs[1:])
         nodes.append(node if inputs == node.inputs else replace(node, inputs=inputs))
-    return Graph(tuple(nodes))
+    return tuple(nodes)
 
 
 def drops_units(node: Node) -> bool:

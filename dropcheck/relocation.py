@@ -16,7 +16,7 @@ from dropcheck.encounter import Encounter, encounters, line_of
 from dropcheck.graph import WEIGHT_LAYERS, Graph, Node, Site
 from dropcheck.ops import BatchNorm
 from dropcheck.rule import Subject, ratio
-from dropcheck.shift import Evidence, predict
+from dropcheck.shift import Evidence, NormShift, predict, predict_changed
 
 
 class Lone(NamedTuple):
@@ -89,7 +89,9 @@ def _moves(subject: Subject) -> Iterator[Move]:
     there = _in_place(subject.graph, [lone for lone, _ in worst])
     for (representative, hardest), line in zip(worst, lines.values(), strict=True):
         name = representative.dropout.name
-        at = hardest.delta if hardest.evidence is Evidence.PRIOR else _by_code(subject.graph, hardest)
+        at = hardest.delta
+        if hardest.evidence is not Evidence.PRIOR:
+            at = _alone(predict(subject.graph).norms[hardest.norm.name], name)
         better = round(ratio(there[name]), 2) < round(ratio(at), 2)
         by_code = "" if hardest.evidence is Evidence.PRIOR else f"go, by the code alone, from {at:.2f} to "
         for lone, here in line:
@@ -132,27 +134,13 @@ def _lone(branch: Branch) -> Lone | None:
 
 def _in_place(graph: Graph, lones: list[Lone]) -> Mapping[str, float]:
     """Δ at the first norm that sees the noise of these dropouts if they stand where they belong, by their names."""
-    if not lones:
-        return {}
-    after = moved(graph, {lone.dropout.name: lone.layer.name for lone in lones})
-    first = {lone.dropout.name: after.first_norm(after[lone.dropout.name]) for lone in lones}
-    return {name: 1.0 if norm is None else delta for name, norm, delta in _alone(after, first)}
+    first = {lone.dropout.name: graph.noise.first_norm_behind(lone.layer.name) for lone in lones}
+    end = max((graph.positions[norm.name] + 1 for norm in first.values() if norm is not None), default=0)
+    after = moved(graph, {lone.dropout.name: lone.layer.name for lone in lones}, end)
+    norms = predict_changed(graph, after) if end else {}
+    return {name: 1.0 if norm is None else _alone(norms[norm.name], name) for name, norm in first.items()}
 
 
-def _by_code(graph: Graph, met: Encounter) -> float:
-    """Δ where the dropout does its worst, as the code alone has it."""
-    ((_, _, delta),) = _alone(graph, {met.dropout.name: met.norm})
-    return delta
-
-
-def _alone(graph: Graph, norms: Mapping[str, Node | None]) -> Iterator[tuple[str, Node | None, float]]:
-    """Each dropout of ``norms``, by name, with its norm and the Δ it causes there on its own.
-
-    No more of the graph is predicted than leads to the last of these norms.
-    """
-    needed = {norm.name for norm in norms.values() if norm is not None}
-    last = max((place for place, node in enumerate(graph) if node.name in needed), default=-1)
-    shifts = predict(Graph(graph.nodes[: last + 1])).norms
-    for name, norm in norms.items():
-        sources = () if norm is None else shifts[norm.name].sources
-        yield name, norm, next((source.delta for source in sources if source.dropout == name), 1.0)
+def _alone(shift: NormShift, dropout: str) -> float:
+    """The Δ that the dropout causes at the norm on its own."""
+    return next((source.delta for source in shift.sources if source.dropout == dropout), 1.0)

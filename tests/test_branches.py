@@ -11,6 +11,7 @@ from dropcheck.branches import branches, moved
 from dropcheck.graph import Graph, Node
 from dropcheck.ops import Activation, Add, Attention, Input, Multiply, Op, Pool, Rearrange, Reduce, Resample, Weight
 from dropcheck.relocation import lone_dropouts
+from dropcheck.shift import predict, predict_changed
 
 
 def names(nodes: tuple[Node, ...]) -> str:
@@ -122,7 +123,7 @@ class TestBranches:
 class TestMoving:
     def test_moves_all_at_once_and_changes_nothing_else(self) -> None:
         graph = preactivation("dB", "dF")
-        after = moved(graph, {"dB": "conv2", "dF": "conv1_2"})
+        after = Graph(moved(graph, {"dB": "conv2", "dF": "conv1_2"}))
         assert {name: after[name].inputs for name in ("conv1", "dB", "conv2", "add", "dF", "conv1_2")} == {
             "conv1": ("relu1",),
             "dB": ("relu2",),
@@ -135,13 +136,25 @@ class TestMoving:
 
     def test_to_where_it_stands_is_no_change(self) -> None:
         graph = preactivation("dE")
-        assert moved(graph, {"dE": "conv2"}).nodes == graph.nodes
+        assert moved(graph, {"dE": "conv2"}) == graph.nodes
 
     def test_two_ahead_of_one_layer_stand_one_behind_the_other(self) -> None:
-        after = moved(preactivation("dA", "dF"), {"dA": "conv2", "dF": "conv2"})
+        after = Graph(moved(preactivation("dA", "dF"), {"dA": "conv2", "dF": "conv2"}))
         assert after["conv2"].inputs == ("dF",)
         assert after["dF"].inputs == ("dA",)
         assert after["dA"].inputs == ("relu2",)
+
+    @pytest.mark.parametrize("dropout", ["dA", "dB", "dC", "dD", "dE", "dF"])
+    @pytest.mark.parametrize("layer", ["conv1", "conv2", "conv2_2"])
+    @pytest.mark.parametrize("others", [(), ("dS",), ("dG",)], ids=" ".join)
+    def test_predicts_of_what_moved_what_it_would_of_the_whole(
+        self, dropout: str, layer: str, others: tuple[str, ...]
+    ) -> None:
+        graph = preactivation(dropout, *others)
+        after = moved(graph, {dropout: layer})
+        assert predict_changed(graph, after) == predict(Graph(after)).norms
+        until = moved(graph, {dropout: layer}, graph.positions["end"])
+        assert predict_changed(graph, until) == predict(Graph(until)).norms
 
 
 def test_cost_grows_about_linearly_with_the_number_of_blocks() -> None:

@@ -3,7 +3,7 @@
 from dropcheck.shift.evidence import Evidence, NormShift, Shifts, Source, shift_ratio
 from dropcheck.shift.pointwise import Moments, gaussian_moments
 from dropcheck.shift.priors import COS2_THETA, RHO, typical_cos2_theta
-from dropcheck.shift.propagate import predict
+from dropcheck.shift.propagate import predict, predict_changed
 from dropcheck.shift.stats import LayerStatistics
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Source",
     "gaussian_moments",
     "predict",
+    "predict_changed",
     "shift_ratio",
     "typical_cos2_theta",
 ]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import reduce
-from typing import assert_never
+from functools import lru_cache, reduce
+from typing import NamedTuple, assert_never
 
 from dropcheck.graph import Graph, Node
 from dropcheck.ops import (
@@ -77,16 +78,54 @@ def predict(graph: Graph) -> Shifts:
 
     Evidence is ``prior``: weights are taken to be those of a typical trained network.
     """
-    # None stands for what does not depend on the input: it has no variance, and passes no noise.
+    return Shifts(Evidence.PRIOR, dict(_followed(graph).norms))
+
+
+def predict_changed(graph: Graph, changed: Sequence[Node]) -> Mapping[str, NormShift]:
+    """The norms among ``changed``, by name, with what :func:`predict` would give for a graph of these nodes.
+
+    They are the graph's, as many as are wanted of the first, some altered or moved: only what that has an effect on is
+    followed anew.
+    """
+    known = _followed(graph)
+    states: dict[str, State | None] = dict(known.states)
+    norms: dict[str, NormShift] = {}
+    stale: set[str] = set()
+    for node in changed:
+        name = node.name
+        if node is graph[name] and stale.isdisjoint(node.inputs):
+            if name in known.norms:
+                norms[name] = known.norms[name]
+            continue
+        states[name] = _follow(graph, node, states, norms)
+        if states[name] is not known.states[name]:
+            stale.add(name)
+    return norms
+
+
+class _Followed(NamedTuple):
+    """What leaves every node, None where it does not depend on the input: that has no variance, and passes no noise."""
+
+    states: Mapping[str, State | None]
+    norms: Mapping[str, NormShift]
+
+
+@lru_cache(maxsize=1)
+def _followed(graph: Graph) -> _Followed:
     states: dict[str, State | None] = {}
     norms: dict[str, NormShift] = {}
     for node in graph:
-        live = [(graph[name], state) for name in node.inputs if (state := states[name]) is not None]
-        producers, arriving = tuple(producer for producer, _ in live), tuple(state for _, state in live)
-        if node.remembers:
-            norms[node.name] = _shift(node.name, _joint(producers, arriving) if live else _FRESH)
-        states[node.name] = _behind(node, producers, arriving)
-    return Shifts(Evidence.PRIOR, norms)
+        states[node.name] = _follow(graph, node, states, norms)
+    return _Followed(states, norms)
+
+
+def _follow(graph: Graph, node: Node, states: Mapping[str, State | None], norms: dict[str, NormShift]) -> State | None:
+    """What leaves a node, given the states of what it reads; the shift at a norm is put among ``norms``."""
+    live = [(graph[name], state) for name in node.inputs if (state := states[name]) is not None]
+    producers, arriving = tuple(producer for producer, _ in live), tuple(state for _, state in live)
+    if node.remembers:
+        norms[node.name] = _shift(node.name, _joint(producers, arriving) if live else _FRESH)
+    return _behind(node, producers, arriving)
 
 
 def _behind(node: Node, producers: tuple[Node, ...], arriving: tuple[State, ...]) -> State | None:
