@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dropcheck import ops
 from dropcheck.simulate.blame import dropped_behind
 from dropcheck.simulate.called import Called
 from dropcheck.simulate.copies import Copies
@@ -44,6 +45,9 @@ class Chance:
         Raises:
             PredictionError: it spreads one random number over the whole batch, or makes a choice of it.
         """
+        alone = len({id(x) for x in call.tensors}) == 1 or call.kind.endswith("_as")
+        if alone and isinstance(call.op, ops.Rearrange) and call.args[0] is drawn[0]:
+            return self._rearranged(call, drawn[0])
         if len(drawn) < len({id(x) for x in call.tensors}):
             return self._meet(call, drawn[0])
         known = {id(x): draw for x in drawn if (draw := self.notes[x].draw) is not None}
@@ -55,6 +59,15 @@ class Chance:
         values = derived(call, known)
         if values is not None:
             self._set(result, Draw(values, call.node))
+        elif self.copies.hold(result):
+            raise PredictionError(f"what {call.node} makes of random numbers cannot be followed")
+        return result
+
+    def _rearranged(self, call: Called, drawn: Tensor) -> Any:
+        """A view of random numbers, or a copy in another shape: the same numbers are as likely."""
+        result = call.run()
+        if isinstance(result, Tensor):
+            self.notes[result] = self.notes[drawn]
         return result
 
     def _set(self, x: Tensor, draw: Draw) -> None:

@@ -83,7 +83,7 @@ def _numbers(args: Sequence[Any], kwargs: Mapping[str, Any], *wanted: tuple[str,
 
 
 def derived(call: Called, draws: Mapping[int, Draw]) -> Tensor | None:
-    """The population of the result of an elementwise call on random tensors and numbers.
+    """The population of the result of an elementwise call on random tensors and numbers; None of any other call.
 
     ``draws`` holds what is known of the tensors among the arguments, by id.
     """
@@ -93,5 +93,8 @@ def derived(call: Called, draws: Mapping[int, Draw]) -> Tensor | None:
 
     first = next(iter(draws.values()))
     kwargs = {name: stand_in(argument) for name, argument in call.kwargs.items()}
-    result = call.func(*map(stand_in, call.args), **kwargs)
+    try:
+        result = call.func(*map(stand_in, call.args), **kwargs)
+    except (RuntimeError, IndexError, ValueError):  # it minds the shape
+        return None
     return result if isinstance(result, Tensor) and result.shape == first.population.shape else None
