@@ -13,7 +13,7 @@ from torch import nn
 from dropcheck.load.failure import LoadError
 from dropcheck.load.guess import Guess, Surroundings
 from dropcheck.load.guesses import guesses
-from dropcheck.load.usage import uses_of
+from dropcheck.load.usage import fields_of, uses_of
 from dropcheck.load.use import Use
 from dropcheck.result import ErrorKind
 from dropcheck.source import parse_arguments
@@ -59,7 +59,12 @@ class Arguments:
 
     def _whole(self, build: bool = False) -> inspect.BoundArguments:
         chosen = {name: guess.taken() if build else guess.value for name, guess in self.guessed.items()}
-        every = {**self.bound.arguments, **chosen}
+        signature = self.bound.signature.parameters
+        every = {**self.bound.arguments, **{name: value for name, value in chosen.items() if name in signature}}
+        rest = {name: value for name, value in chosen.items() if name not in signature}
+        open_end = next((one.name for one in signature.values() if one.kind is one.VAR_KEYWORD), None)
+        if open_end is not None and rest:
+            every[open_end] = {**rest, **every.get(open_end, {})}
         # In the order of the signature, as BoundArguments wants them before it tells args from kwargs.
         ordered = {name: every[name] for name in self.bound.signature.parameters if name in every}
         return inspect.BoundArguments(self.bound.signature, ordered)
@@ -98,11 +103,23 @@ def _sets(make: Callable[..., Any], call: str | None, around: Surroundings) -> I
     missing = [one for name, one in signature.parameters.items() if name not in bound.arguments and _required(one)]
     uses = uses_of(make) if missing else {}
     tries = {one.name: guesses(one.name, one.annotation, uses, around) for one in missing}
+    tries |= _keywords(signature, uses_of(make), tries, around)
     unknown = [name for name, values in tries.items() if not values]
     if unknown:
         raise Unknown(_reason(unknown, uses), _to_complete(call, tries))
     for chosen in _combinations(tries):
         yield Arguments(bound, tuple(written), chosen)
+
+
+def _keywords(
+    signature: inspect.Signature, uses: Mapping[str, Use], known: Mapping[str, Sequence[Guess]], around: Surroundings
+) -> dict[str, list[Guess]]:
+    """Values for what is read of ``**kwargs`` without a default."""
+    open_end = next((one.name for one in signature.parameters.values() if one.kind is one.VAR_KEYWORD), "")
+    use = uses.get(open_end, Use())
+    wanted = [name for name in use.attributes if name not in use.optional | use.methods and name not in known]
+    fields = fields_of(open_end, uses) if use.is_mapping else {}
+    return {name: guesses(name, inspect.Parameter.empty, fields, around) for name in wanted if name in fields}
 
 
 def _combinations(tries: Mapping[str, Sequence[Guess]]) -> Iterator[dict[str, Guess]]:

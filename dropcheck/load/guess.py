@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from dropcheck.load.configuration import parser_defaults
+from dropcheck.load.stubs import StubType
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,11 @@ def annotated(name: str, annotation: Any, around: Surroundings) -> Iterator[Gues
     elif origin in (typing.Union, types.UnionType) and type(None) in inner:
         kinds = [one for one in inner if one is not type(None)]
         yield from annotated(name, kinds[0], around) if len(kinds) == 1 else ()
-    elif not inspect.isclass(annotation) or annotation.__module__ in ("builtins", "typing", "inspect"):
+    elif (
+        not inspect.isclass(annotation)
+        or isinstance(annotation, StubType)
+        or annotation.__module__ in ("builtins", "typing", "inspect")
+    ):
         return
     elif issubclass(annotation, enum.Enum):
         yield from (Guess(one, str(one)) for one in annotation)

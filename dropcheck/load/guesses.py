@@ -38,8 +38,12 @@ def guesses(name: str, annotation: Any, uses: Mapping[str, Use], around: Surroun
     if said:
         return said
     shown = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
+    if any(_keys(around.named(table)) for table in use.tables):
+        return _texts(name, use, around)
     if use.is_called or shown.startswith(("type", "Type", "Callable")):
-        return _callables(name, around.classes) or _modules(name, around)
+        return _callables(name, around.classes) or _classes(name, around.classes)
+    if use.is_run and not tables.ACTIVATION.fullmatch(name):
+        return _modules(name, around)
     if use.is_configuration and shown not in ("int", "float"):
         return _configurations(name, use, uses, around)
     if shown == "str" or (use.is_text and shown not in ("int", "float")):
@@ -68,6 +72,8 @@ def _values(name: str, shown: str, use: Use, around: Surroundings) -> list[Guess
         numbers = _by_use(use) or {"int": (4,), "float": (0.5,)}.get(shown, ())
     lists = [list(tables.list_for(name, 0))] if tables.COUNTS.fullmatch(name) and shown != "int" else []
     known = [Guess(value) for value in (*numbers, *lists)]
+    if not known and use.is_tested:
+        return [Guess(False), Guess(True)]
     return known if known or use.is_read else [Guess(None)]
 
 
@@ -183,3 +189,11 @@ def _modules(name: str, around: Surroundings) -> list[Guess]:
     fitting = [one for one in around.classes if issubclass(one, nn.Module) and plain in one.__name__.lower()]
     made = [around.complete(one, around) for one in fitting[:2] if len(plain) > 3]
     return [one for one in made if one is not None]
+
+
+def _classes(name: str, classes: Sequence[type]) -> list[Guess]:
+    """The file's own modules, those called like the parameter first."""
+    plain = name.lower().replace("_", "")
+    models = [one for one in classes if issubclass(one, nn.Module)]
+    models.sort(key=lambda one: one.__name__.lower() not in plain and plain not in one.__name__.lower())
+    return [Guess(one, one.__name__) for one in models[:4]]

@@ -20,7 +20,10 @@ NUMBERS: Sequence[tuple[str, tuple[float, ...]]] = (
     (r"momentum", (0.1,)),
     (r"lr|learning_rate|weight_decay", (1e-3,)),
     (r"(num_?|n_?|nr_)?(vocab(ulary)?(_?size)?|tokens?|embeddings?|words)|ntokens?|input_vocab.*|.*vocab_size", (100,)),
-    (r"(max_)?(seq(uence)?_?)?len(gth)?|max_(positions?|seq.*)|block_size|context(_length|_size)?|seq_.*", (16,)),
+    (
+        r"(max_)?(seq(uence)?_?)?len(gth)?|max_(positions?|seq.*)|block_size|context(_length|_size)?|seq_.*|.*_len",
+        (16,),
+    ),
     (r"(img|image|input|crop)_?(size|res|resolution|height|width|h|w)|resolution|height|width_px", (32, 224)),
     (
         r"(num_?|n_?)?(class(es)?|labels?|categories|outputs?|targets?|actions?)|nclass|ncls|n_out|out(put)?_?(features?|dims?|size|units)",

@@ -148,8 +148,8 @@ class _Reader(ast.NodeVisitor):
         use, index = self._of(node.value), self._of(node.slice)
         if index is not None:
             index.texts += _strings(node.value)
-            index.tables += [node.value.id] if isinstance(node.value, ast.Name) and use is not None else []
-        elif use is not None and isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, str):
+            index.tables += [node.value.id] if isinstance(node.value, ast.Name) else []
+        if use is not None and isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, str):
             use.is_mapping = True
             use.attributes += [node.slice.value] if node.slice.value not in use.attributes else []
             self._read(node)
@@ -158,6 +158,22 @@ class _Reader(ast.NodeVisitor):
             if isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, int):
                 use.length = max(use.length, node.slice.value + 1)
         self.generic_visit(node)
+
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> None:
+        self._mark(node.operand, tested=isinstance(node.op, ast.Not))
+        self.generic_visit(node)
+
+    def visit_If(self, node: ast.If | ast.IfExp) -> None:
+        self._mark(node.test, tested=True)
+        self.generic_visit(node)
+
+    visit_IfExp = visit_If
+
+    def _mark(self, node: ast.expr, *, tested: bool) -> None:
+        use = self._of(node)
+        if use is not None:
+            use.is_tested = use.is_tested or tested
+            use.is_number = use.is_number or not tested
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
         use = self._of(node.value)
@@ -184,7 +200,8 @@ class _Reader(ast.NodeVisitor):
         else:
             called = self._of(node.func)
             if called is not None:
-                called.is_called = True
+                called.is_run = called.is_run or self.only_kept
+                called.is_called = called.is_called or not self.only_kept
             self.visit(node.func)
         if name == "getattr" and len(node.args) > 1 and (use := self._of(node.args[0])) is not None:
             use.optional |= set(_strings(node.args[1]))

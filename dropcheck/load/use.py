@@ -15,6 +15,7 @@ OF_TENSORS = frozenset({"shape", "size", "dim", "numel", "dtype", "device", "flo
 class Use:
     """What is done with one parameter, or with one field of it.
 
+    ``is_called`` by the constructor, ``is_run`` by a method; ``is_tested``: it decides what is done.
     ``is_number``: it is calculated with. ``length``: one more than the largest number it is indexed with, or how many
     names it is unpacked into. ``attributes`` are read from it, ``methods`` called on it, ``optional`` read with a
     default at hand. ``arguments``: which argument of which callable it becomes, as in ``("Conv2d", 0)`` or
@@ -26,6 +27,8 @@ class Use:
     is_number: bool = False
     is_sequence: bool = False
     is_called: bool = False
+    is_run: bool = False
+    is_tested: bool = False
     is_mapping: bool = False
     length: int = 0
     attributes: list[str] = field(default_factory=list)
@@ -39,7 +42,9 @@ class Use:
     def is_configuration(self) -> bool:
         """Whether it is an object whose fields are read."""
         fields = set(self.attributes) - _NO_CONFIG - OF_TENSORS
-        return bool(fields or self.optional or self.is_mapping) and not self.is_called and not self.is_sequence
+        return bool(fields or self.optional or self.is_mapping) and not (
+            self.is_called or self.is_run or self.is_sequence
+        )
 
     @property
     def is_tensor(self) -> bool:
@@ -52,7 +57,7 @@ class Use:
 
     def add(self, other: Use) -> None:
         """Takes in what is done with the same thing elsewhere."""
-        for name in ("is_read", "is_number", "is_sequence", "is_called", "is_mapping"):
+        for name in ("is_read", "is_number", "is_sequence", "is_called", "is_run", "is_tested", "is_mapping"):
             setattr(self, name, getattr(self, name) or getattr(other, name))
         self.length = max(self.length, other.length)
         self.methods |= other.methods
