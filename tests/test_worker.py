@@ -212,6 +212,18 @@ def test_a_torch_that_cannot_be_imported_is_told_for_every_job(
     )
 
 
+def test_an_installation_that_is_broken_is_not_blamed_on_torch(
+    job: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "sitecustomize.py").write_text("import sys; sys.modules['dropcheck.load'] = None")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "broken"))
+    with Worker(timeout=60.0) as worker:
+        (outcome,) = run(worker, job(name="one.py"))
+    assert the_error(outcome).kind == ErrorKind.INTERNAL
+    assert the_error(outcome).message.startswith("dropcheck cannot start its worker: ModuleNotFoundError")
+
+
 def test_a_torch_that_takes_its_process_down_is_told_too(
     job: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -73,6 +73,14 @@ def _prepare() -> None:
 
 
 def _broken(error: BaseException) -> AnalysisError:
+    if "torch.fx" in sys.modules:  # what failed was not torch
+        return AnalysisError(
+            "",
+            ErrorKind.INTERNAL,
+            f"dropcheck cannot start its worker: {type(error).__name__}: {error}",
+            "this is a fault of dropcheck or of its installation, please report it with the output of --verbose",
+            traceback.format_exc(),
+        )
     return AnalysisError(
         "",
         ErrorKind.IMPORT,
