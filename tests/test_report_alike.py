@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
-from report_samples import CLEAN
+from report_samples import CLEAN, FINDINGS
 
 from dropcheck.report import render
 from dropcheck.report.alike import cause, error_lines
@@ -129,3 +131,21 @@ def test_models_with_the_same_unknown_operation_are_one_paragraph() -> None:
         "3 models incomplete: in each, 1 operation is not understood: lib.scan; the norms behind it are not judged\n"
         "  a.py:N0\n  a.py:N1\n  a.py:N2\n\n"
     )
+
+
+def test_notes_of_one_kind_are_one_paragraph() -> None:
+    model = replace(CLEAN.models[0], reason="imported without dgl, which it did not need")
+    models = tuple(replace(model, target=f"a.py:N{number}") for number in range(3))
+    text = render(Report(models=models), "text")
+    assert text.startswith(
+        "3 models note: imported without dgl, which it did not need\n  a.py:N0\n  a.py:N1\n  a.py:N2\n"
+    )
+    assert "a.py:N1: note: imported without dgl" in render(Report(models=models), "concise")
+
+
+def test_the_same_help_is_given_once() -> None:
+    findings = tuple(replace(FINDINGS[1], model=f"nets/stack.py:N{number}", site=None) for number in range(3))
+    text = render(Report(findings), "text")
+    assert text.count(findings[0].help) == 1
+    assert text.count("  help:  as above\n") == 2
+    assert "as above" not in render(Report((*FINDINGS[:2], FINDINGS[3])), "text")

@@ -37,7 +37,7 @@ def _lines(report: Report, view: View) -> Iterator[str]:
     for model in left_out(report):
         yield f"{visible(model.target)}: {model.status}: {one_line(model.reason or 'no reason given')}"
     for model in remarked(report):
-        yield f"{visible(model.target)}: weights: {one_line(model.reason or '')}"
+        yield f"{visible(model.target)}: note: {one_line(model.reason or '')}"
     for model in report.models:
         if model.opaque:
             yield f"{visible(model.target)}: opaque: {opaque_text(model)}"

@@ -37,7 +37,7 @@ def _commands(report: Report) -> Iterator[str]:
         where = {"file": file_of(model.target), "title": f"{model.status}: {model.target}"}
         yield _command(level, where, model.reason or "no reason given")
     for model in remarked(report):
-        where = {"file": file_of(model.target), "title": f"weights: {model.target}"}
+        where = {"file": file_of(model.target), "title": f"note: {model.target}"}
         yield _command("notice", where, model.reason or "")
     for model in report.models:
         if model.opaque:

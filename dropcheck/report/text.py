@@ -61,8 +61,10 @@ def render(report: Report, view: View) -> str:
 
 def _blocks(console: Console, report: Report, view: View) -> Iterator[Block]:
     read_source = cache(view.read_source)
+    helped: set[str] = set()
     for finding in report.findings:
-        yield list(_finding(console, report, finding, read_source))
+        yield list(_finding(console, report, finding, read_source, finding.help in helped))
+        helped.add(finding.help)
     for error in report.errors if view.errors else ():
         yield list(_error(console, error, view.verbose))
     out = [model for model in left_out(report) if model.status is Status.FAILED or not view.quiet]
@@ -70,8 +72,8 @@ def _blocks(console: Console, report: Report, view: View) -> Iterator[Block]:
         yield list(_left_out(console, models, view.verbose))
     if view.quiet:
         return
-    for model in remarked(report):
-        yield list(headed(console, visible(model.target), "weights", "bold yellow", model.reason or ""))
+    for models in alike(remarked(report), lambda model: model.reason):
+        yield list(_remark(console, models, view.verbose))
     for models in alike((model for model in report.models if model.opaque), lambda model: model.opaque):
         yield list(_opaque(console, models, view.verbose))
     if view.verbose:
@@ -79,14 +81,17 @@ def _blocks(console: Console, report: Report, view: View) -> Iterator[Block]:
     yield list(_verdict(console, report))
 
 
-def _finding(console: Console, report: Report, finding: Finding, read_source: ReadSource) -> Iterator[Text]:
+def _finding(
+    console: Console, report: Report, finding: Finding, read_source: ReadSource, helped: bool
+) -> Iterator[Text]:
+    """One finding; ``helped``: its help was given with an earlier one."""
     tone = _TONE[finding.severity]
     yield from headed(console, place(finding.site), f"{finding.code} {finding.severity}", tone, finding.message)
     source = None if finding.site is None else read_source(finding.site.path)
     if source is not None:
         yield from frame(source, marks(report, finding), console.width, tone)
     yield from field(console, "layer" if finding.norm is None else "noise", _facts(report, finding))
-    yield from field(console, "help", finding.help)
+    yield from field(console, "help", "as above" if helped and finding.help else finding.help)
 
 
 def _facts(report: Report, finding: Finding) -> str:
@@ -134,12 +139,23 @@ def _left_out(console: Console, models: Sequence[ModelReport], verbose: bool) ->
 
 
 def _opaque(console: Console, models: Sequence[ModelReport], verbose: bool) -> Iterator[Text]:
-    text = opaque_text(models[0], None if verbose else _MOST_OPAQUE)
-    if len(models) == 1:
-        yield from headed(console, visible(models[0].target), "incomplete", "bold yellow", text)
-        return
-    yield from headed(console, f"{len(models)} models", "incomplete", "bold yellow", f"in each, {text}")
-    yield from _indented(named([model.target for model in models], all_of_them=verbose))
+    each = "in each, " if len(models) > 1 else ""
+    return _of_all(
+        console, models, "incomplete", each + opaque_text(models[0], None if verbose else _MOST_OPAQUE), verbose
+    )
+
+
+def _remark(console: Console, models: Sequence[ModelReport], verbose: bool) -> Iterator[Text]:
+    return _of_all(console, models, "note", models[0].reason or "", verbose)
+
+
+def _of_all(console: Console, models: Sequence[ModelReport], kind: str, text: str, verbose: bool) -> Iterator[Text]:
+    """What is to be said of several models alike, or of one."""
+    one = len(models) == 1
+    subject = visible(models[0].target) if one else f"{len(models)} models"
+    yield from headed(console, subject, kind, "bold yellow", text)
+    if not one:
+        yield from _indented(named([model.target for model in models], all_of_them=verbose))
 
 
 def _indented(lines: Iterator[str]) -> Iterator[Text]:

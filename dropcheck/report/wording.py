@@ -97,7 +97,7 @@ def left_out(report: Report) -> tuple[ModelReport, ...]:
 
 
 def remarked(report: Report) -> tuple[ModelReport, ...]:
-    """The analysed models whose trained weights do not tell everything."""
+    """The analysed models of which something is left to say: what their weights or imports could not give."""
     return tuple(model for model in report.analysed if model.reason)
 
 
