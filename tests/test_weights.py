@@ -4,142 +4,34 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
-import sys
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from test_api import everything, same
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
+from trained_net import (
+    SOURCE,
+    Lint,
+    Net,
+    State,
+    delta,
+    lint,
+    measured,
+    norms,
+    one_thread,
+    state,
+    trained,
+    worker,
+)
 
 import dropcheck
-from dropcheck.cli import main
-from dropcheck.load.checkpoint import unwrapped
-from dropcheck.load.failure import LoadError
-from dropcheck.load.weights import fit
-from dropcheck.result import Report
-from dropcheck.worker import Worker
 
-SOURCE = """\
-from torch import nn
-
-
-class Net(nn.Module):
-    def __init__(self, width: int = 32, classes: int = 4):
-        super().__init__()
-        self.fc1, self.bn1 = nn.Linear(16, width), nn.BatchNorm1d(width)
-        self.drop = nn.Dropout(0.5)
-        self.fc2, self.bn2 = nn.Linear(width, width), nn.BatchNorm1d(width)
-        self.head = nn.Linear(width, classes)
-
-    def forward(self, x):
-        x = self.drop(self.bn1(self.fc1(x)).relu())
-        return self.head(self.bn2(self.fc2(x)).relu())
-"""
-SCOPE: dict[str, Any] = {"__name__": "nets"}
-exec(SOURCE, SCOPE)
-Net: Callable[..., nn.Module] = SCOPE["Net"]
-State = dict[str, Tensor]
-
-
-def blobs() -> tuple[Tensor, Tensor]:
-    """Points of four classes, ``(2048, 16)``, and their labels."""
-    random = torch.Generator().manual_seed(1)
-    labels = torch.randint(0, 4, (2048,), generator=random)
-    centres, spread = torch.randn(4, 16, generator=random), torch.randn(2048, 16, generator=random)
-    return 2.0 * centres[labels] + spread, labels
-
-
-@pytest.fixture(scope="module")
-def trained() -> nn.Module:
-    """The network of SOURCE, trained on blobs."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    model = Net()
-    inputs, labels = blobs()
-    optimizer = torch.optim.Adam(model.parameters(), 0.01)
-    for _ in range(150):
-        batch = torch.randint(0, 2048, (64,))
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(model(inputs[batch]), labels[batch]).backward()
-        optimizer.step()
-    torch.set_num_threads(threads)
-    return model
-
-
-@pytest.fixture
-def state(trained: nn.Module) -> State:
-    return {key: tensor.detach().clone() for key, tensor in trained.state_dict().items()}
-
-
-@pytest.fixture(scope="module")
-def worker() -> Iterator[Worker]:
-    with Worker(timeout=60.0) as one:
-        yield one
-
-
-@dataclass(frozen=True)
-class Answer:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def model(self) -> Any:
-        """The one model of a JSON report."""
-        (model,) = (model for model in json.loads(self.out)["models"] if model["status"] != "skipped")
-        return model
-
-
-Lint = Callable[..., Answer]
-
-
-@pytest.fixture
-def lint(
-    worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], state: State
-) -> Lint:
-    """``dropcheck lint`` in a directory with ``nets.py`` and its ``trained.pt``; all tests share one worker process."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr("dropcheck.run.Worker", lambda **_: nullcontext(worker))
-    Path("nets.py").write_text(SOURCE, encoding="utf-8")
-    torch.save(state, "trained.pt")
-
-    def run(*arguments: str) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["dropcheck", "lint", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        return Answer(int(stop.value.code or 0), *capfd.readouterr())
-
-    return run
-
-
-def delta(model: Any, norm: str) -> float | None:
-    found: float | None = next(one["delta"] for one in model["norms"] if one["name"] == norm)
-    return found
-
-
-def measured(model: nn.Module, norm: str) -> float:
-    """Δ by the three steps of Li et al. 2019, section 4: variances at the norm with dropout on and off."""
-    seen: list[Tensor] = []
-    hook = model.get_submodule(norm).register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    train_var = model.get_submodule(norm).running_var.clone()
-    with torch.no_grad():
-        model.eval()(blobs()[0])
-    hook.remove()
-    model.train()
-    return float(seen[0].var(0).mean() / train_var.mean())
+__all__ = ["lint", "one_thread", "state", "trained", "worker"]  # fixtures for all of them
 
 
 def test_weights_make_the_prediction_theirs(lint: Lint, trained: nn.Module) -> None:
@@ -160,238 +52,11 @@ def test_a_target_and_a_file_with_one_model_are_the_same(lint: Lint) -> None:
     assert both[0].model["norms"] == both[1].model["norms"]
 
 
-def saved_by_torch(state: State, name: str) -> None:
-    torch.save(state, name)
-
-
-def saved_in_the_old_format(state: State, name: str) -> None:
-    torch.save(state, name, _use_new_zipfile_serialization=False)
-
-
-def saved_as_safetensors(state: State, name: str) -> None:
-    from safetensors.torch import save_file
-
-    save_file(state, name)
-
-
-@pytest.mark.parametrize(
-    ("save", "name"),
-    [(saved_in_the_old_format, "old.pth"), (saved_by_torch, "new.ckpt"), (saved_as_safetensors, "net.safetensors")],
-)
-def test_every_format_says_the_same(lint: Lint, state: State, save: Callable[[State, str], None], name: str) -> None:
-    save(state, name)
-    wanted = lint("nets.py", "--weights", "trained.pt", "--format", "json").model
-    assert lint("nets.py", "--weights", name, "--format", "json").model == wanted
-
-
 def test_how_weights_were_read_is_for_verbose(lint: Lint, state: State) -> None:
     torch.save({"epoch": 3, "state_dict": {f"module.{key}": value for key, value in state.items()}}, "wrapped.pt")
     text = lint("nets.py", "--weights", "wrapped.pt", "--verbose").out
     assert "weights wrapped.pt['state_dict'] without 'module.', 8 operations, evidence weights" in text
     assert "wrapped.pt" not in lint("nets.py", "--weights", "wrapped.pt").out
-
-
-@pytest.mark.parametrize(
-    ("arguments", "complaint"),
-    [
-        (["nets.py:Net", "--weights", "absent.pt"], "'--weights': there is no file absent.pt"),
-        (["nets.py:Net", "--weights", "."], "'--weights': . is a directory"),
-        (
-            ["nets.py", "nets.py:Net", "--weights", "trained.pt"],
-            "weights belong to one model, and 2 are given; name it",
-        ),
-        (
-            [".", "--weights", "trained.pt"],
-            "weights belong to one model, and . is a directory; name it, as in nets.py:Net",
-        ),
-        (["--weights", "trained.pt"], "weights belong to one model, and . is a directory"),
-        (["several.py", "--weights", "trained.pt"], "several.py: config error: … and this file has 2 … several.py:A"),
-        (["none.py", "--weights", "trained.pt"], "none.py: config error: … this file has none"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
-)
-def test_wrong_usage_is_answered_in_one_line(lint: Lint, arguments: list[str], complaint: str) -> None:
-    Path("none.py").write_text("def area(side):\n    return side**2\n", encoding="utf-8")
-    Path("several.py").write_text(
-        "from torch import nn\n\na = nn.Sequential(nn.Linear(2, 3))\n\n\nclass A(nn.Linear):\n"
-        "    def __init__(self):\n        super().__init__(3, 3)\n",
-        encoding="utf-8",
-    )
-    answer = lint(*arguments)
-    assert answer.code == 2
-    assert len(answer.err.splitlines()) == 1
-    assert all(part in answer.err for part in complaint.split(" … "))
-
-
-class Hostile:
-    """A pickle of it runs a command when it is loaded the careless way."""
-
-    def __reduce__(self) -> Any:
-        return os.system, ("touch pwned",)
-
-
-def scripted() -> torch.jit.ScriptModule:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return torch.jit.script(nn.ReLU())
-
-
-REFUSED: Mapping[str, tuple[Callable[[Path, State], object], str]] = {
-    "hostile.pt": (
-        lambda file, state: torch.save({**state, "fc1.weight": Hostile()}, file),
-        "hostile.pt is no plain state dict: its pickle asks for posix.system, refused … torch.save(model.state_dict()",
-    ),
-    "hostile.pth": (
-        lambda file, state: torch.save({"a": Hostile()}, file, _use_new_zipfile_serialization=False),
-        "its pickle asks for posix.system, refused",
-    ),
-    "hostile.bin": (
-        lambda file, state: file.write_bytes(pickle.dumps(Hostile())),
-        "no state dict as torch.save writes it",
-    ),
-    "whole.pt": (
-        lambda file, state: torch.save(nn.Linear(2, 2), file),
-        "whole.pt is no plain state dict: its pickle asks for torch.nn.modules.linear.Linear, refused … save the state",
-    ),
-    "scripted.pt": (
-        lambda file, state: scripted().save(file),
-        "scripted.pt is a TorchScript archive, no state dict … torch.jit.load(FILE).state_dict()",
-    ),
-    "list.pt": (lambda file, state: torch.save([state["fc1.bias"]], file), "list.pt is a list, no state dict"),
-    "empty.pt": (lambda file, state: torch.save({}, file), "empty.pt holds no tensors: it is empty"),
-    "optimizer.pt": (
-        lambda file, state: torch.save({"epoch": 3, "optimizer": {"lr": 0.1}}, file),
-        "optimizer.pt holds no tensors: its entries are 'epoch', 'optimizer'",
-    ),
-    "nothing.pt": (lambda file, state: file.touch(), "nothing.pt is damaged, or no file of weights at all (EOFError"),
-    "text.pt": (
-        lambda file, state: file.write_text("weights"),
-        "text.pt is no state dict as torch.save writes it … expected .pt",
-    ),
-    "half.pt": (
-        lambda file, state: file.write_bytes(Path("trained.pt").read_bytes()[:2000]),
-        "half.pt is damaged, or no file of weights at all … expected .pt, .pth, .bin or .ckpt",
-    ),
-    "half.safetensors": (lambda file, state: file.write_bytes(b"\x10"), "half.safetensors is damaged"),
-    "sparse.pt": (
-        lambda file, state: torch.save({**state, "fc1.weight": state["fc1.weight"].to_sparse()}, file),
-        "sparse.pt holds tensors that are sparse, quantized or without values: fc1.weight",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_what_is_no_state_dict_is_refused_and_never_run(lint: Lint, state: State, name: str) -> None:
-    write, complaint = REFUSED[name]
-    write(Path(name), state)
-    answer = lint("nets.py:Net", "--weights", name)
-    assert answer.code == 3
-    assert not Path("pwned").exists()
-    assert len(answer.err.splitlines()) == 1
-    assert answer.err.startswith("nets.py:Net: construct error: ")
-    assert all(part in answer.err for part in complaint.split(" … "))
-
-
-def test_a_format_whose_package_is_missing_says_what_to_install(lint: Lint, state: State) -> None:
-    saved_as_safetensors(state, "net.safetensors")
-    Path("nets.py").write_text(f"import sys\nsys.modules['safetensors'] = None\n{SOURCE}", encoding="utf-8")
-    answer = lint("nets.py", "--weights", "net.safetensors")
-    assert answer.code == 3
-    assert "needs the package safetensors (pip install 'dropcheck[weights]')" in answer.err
-
-
-def without(state: State, *keys: str) -> State:
-    return {key: value for key, value in state.items() if key not in keys}
-
-
-MISFITS: Mapping[str, tuple[Callable[[State], State], str]] = {
-    "missing": (
-        lambda state: without(state, "head.weight", "head.bias"),
-        "does not fit Net: missing head.weight, head.bias … nothing is loaded in part",
-    ),
-    "unexpected": (lambda state: {**state, "aux.weight": torch.ones(2)}, "does not fit Net: unexpected aux.weight"),
-    "reshaped": (
-        lambda state: {**state, "head.weight": torch.ones(10, 32), "head.bias": torch.ones(10)},
-        "of another shape head.weight (10x32, not 4x32), head.bias (10, not 4)",
-    ),
-    "misspelt": (
-        lambda state: {key.replace("fc2", "fc_2"): value for key, value in state.items()},
-        "missing fc2.weight, fc2.bias; unexpected fc_2.weight, fc_2.bias … closest to fc2.weight is fc_2.weight;",
-    ),
-    "many": (
-        lambda state: {"fc1.bias": state["fc1.bias"]},
-        "missing fc1.weight, bn1.weight, bn1.bias, bn1.running_mean, bn1.running_var and 8 more",
-    ),
-    "foreign": (
-        lambda state: {f"encoder.{number}.weight": torch.ones(2) for number in range(7)},
-        "none of its keys is the model's; it holds encoder.0.weight, … and 2 more, the model wants fc1.weight,",
-    ),
-}
-
-
-@pytest.mark.parametrize("misfit", MISFITS)
-def test_weights_that_do_not_fit_name_the_keys(lint: Lint, state: State, misfit: str) -> None:
-    change, complaint = MISFITS[misfit]
-    torch.save(change(state), "other.pt")
-    answer = lint("nets.py:Net", "--weights", "other.pt")
-    assert answer.code == 3
-    assert len(answer.err.splitlines()) == 1
-    assert answer.err.startswith("nets.py:Net: construct error: other.pt does not fit Net: ")
-    assert all(part in answer.err for part in complaint.split(" … "))
-
-
-WRAPPERS = ("state_dict", "model", "model_state_dict", "net", "ema", "module")
-PREFIXES = ("module.", "model.", "net.", "_orig_mod.", "backbone.")
-
-
-@given(st.lists(st.sampled_from(WRAPPERS), max_size=3), st.lists(st.sampled_from(PREFIXES), max_size=3))
-def test_wrappers_and_prefixes_come_off(wrappers: list[str], prefixes: list[str]) -> None:
-    plain = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)).state_dict()
-    found: Any = {"".join(prefixes) + key: value for key, value in plain.items()}
-    for key in reversed(wrappers):
-        found = {"epoch": 3, "optimizer": {"lr": 0.1}, key: found}
-    checkpoint = unwrapped("net.pt", found)
-    model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
-    said = fit(model, checkpoint, "Net")
-    assert same(dict(model.state_dict()), dict(plain))
-    without = f" without {''.join(prefixes)!r}" if prefixes else ""
-    assert said == "net.pt" + "".join(f"[{key!r}]" for key in wrappers) + without
-
-
-def test_a_name_that_is_the_models_own_is_no_prefix() -> None:
-    class Whole(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = nn.Linear(2, 3)
-
-    saved = {f"module.{key}": value for key, value in Whole().state_dict().items()}
-    model = Whole()
-    assert fit(model, unwrapped("net.pt", saved), "Whole") == "net.pt without 'module.'"
-    assert torch.equal(model.model.weight, saved["module.model.weight"])
-
-
-def test_averaged_half_tied_and_lazy_weights_fit() -> None:
-    averaged = AveragedModel(nn.Linear(2, 3))
-    assert fit(nn.Linear(2, 3), unwrapped("swa.pt", averaged.state_dict()), "Linear") == "swa.pt without 'module.'"
-
-    halved = nn.Linear(2, 3)
-    fit(halved, unwrapped("half.pt", {key: value.half() for key, value in nn.Linear(2, 3).state_dict().items()}), "")
-    assert halved.weight.dtype is torch.float32
-
-    tied = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
-    tied[1].weight = tied[0].weight
-    fit(tied, unwrapped("tied.pt", without(tied.state_dict(), "1.weight")), "Tied")
-
-    lazy = nn.Sequential(nn.LazyLinear(3), nn.LazyBatchNorm1d())
-    fit(lazy, unwrapped("lazy.pt", nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)).state_dict()), "Lazy")
-    assert lazy(torch.ones(4, 2)).shape == (4, 3)
-
-
-def test_a_count_of_batches_may_be_missing_and_nothing_else() -> None:
-    saved = nn.BatchNorm1d(3).state_dict()
-    fit(nn.BatchNorm1d(3), unwrapped("old.pt", without(saved, "num_batches_tracked")), "Norm")
-    with pytest.raises(LoadError, match="missing running_var"):
-        fit(nn.BatchNorm1d(3), unwrapped("old.pt", without(saved, "running_var")), "Norm")
 
 
 @pytest.mark.parametrize("counted", [True, False])
@@ -455,11 +120,6 @@ def test_a_model_that_cannot_be_run_keeps_the_prediction_from_its_code(lint: Lin
     assert answer.code == 3
     assert answer.model["evidence"] == "prior"
     assert "two!" in answer.err
-
-
-def norms(report: Report) -> dict[str, float | None]:
-    (model,) = report.models
-    return {norm.name: norm.delta for norm in model.norms}
 
 
 def test_a_trained_live_model_is_judged_by_its_own_weights(lint: Lint, trained: nn.Module) -> None:
@@ -541,3 +201,113 @@ def test_wrong_weights_are_refused_in_python_too(lint: Lint) -> None:
         dropcheck.lint(".", weights="trained.pt")
     (error,) = dropcheck.lint(Net(), weights={"epoch": np.float64(3)}).errors
     assert error.message == "the state dict holds no tensors: its entries are 'epoch'"
+
+
+# Recalibrated weights ---------------------------------------------------------------------------------------------
+
+
+def marked(state: State, what: str = "both") -> State:
+    """As recalibration leaves a state dict: torch carries the mark through saving and loading."""
+    found: Any = OrderedDict(state)
+    found._metadata = {"": {"version": 1, "dropcheck": {"recalibrated": what}}}
+    return found  # type: ignore[no-any-return]
+
+
+def saved_wrapped(state: State, file: str) -> None:
+    torch.save({"epoch": 3, "state_dict": marked(state)}, file)
+
+
+def saved_with_a_header(state: State, file: str) -> None:
+    from safetensors.torch import save_file
+
+    save_file(state, file, metadata={"format": "pt", "dropcheck": "recalibrated: both"})
+
+
+@pytest.mark.parametrize(
+    ("save", "file"),
+    [
+        (lambda state, file: torch.save(marked(state), file), "again.pt"),
+        (saved_wrapped, "wrapped.pt"),
+        (saved_with_a_header, "again.safetensors"),
+    ],
+)
+def test_recalibrated_weights_do_not_shift(
+    lint: Lint, state: State, save: Callable[[State, str], None], file: str
+) -> None:
+    save(state, file)
+    model = lint("nets.py", "--weights", file, "--format", "json").model
+    assert model["evidence"] == "weights"
+    assert [(norm["delta"], norm["sources"]) for norm in model["norms"]] == [(1.0, []), (1.0, [])]
+    told = "its running statistics were estimated with dropout off, and evaluation sees no shift"
+    assert model["reason"] == f"{file} is marked as recalibrated: {told}"
+    assert "DC701" not in lint("nets.py", "--weights", file).out
+    assert "DC701" in lint("nets.py", "--weights", "trained.pt").out
+
+
+def test_recalibrated_variances_are_told_apart_and_sick_ones_still_left_out(lint: Lint, state: State) -> None:
+    state["bn1.running_var"][:2] = float("nan")
+    state["bn2.running_mean"].zero_()
+    state["bn2.running_var"].fill_(1.0)
+    torch.save(marked(state, "var"), "again.pt")
+    model = lint("nets.py", "--weights", "again.pt", "--format", "json").model
+    assert (delta(model, "bn1"), delta(model, "bn2")) == (1.0, None)
+    assert "its running variances were estimated with dropout off" in model["reason"]
+    assert "untrained statistics in 'bn2'; NaN or infinite statistics in 2 of 32 channels of 'bn1'" in model["reason"]
+
+
+def test_a_mark_that_is_not_known_counts_for_nothing(lint: Lint, state: State) -> None:
+    torch.save(marked(state, "all of them"), "odd.pt")
+    wanted = lint("nets.py", "--weights", "trained.pt", "--format", "json").model["norms"]
+    assert lint("nets.py", "--weights", "odd.pt", "--format", "json").model["norms"] == wanted
+
+
+def test_a_state_dict_with_the_mark_is_believed(lint: Lint, state: State) -> None:
+    for weights in (marked(state), {"model": marked(state), "args": object()}):
+        for target in (Net(), "nets.py:Net"):
+            assert norms(dropcheck.lint(target, weights=weights)) == {"bn1": 1.0, "bn2": 1.0}  # type: ignore[arg-type]
+
+
+# Weights that a file loads itself -----------------------------------------------------------------------------------
+
+
+def test_an_instance_is_judged_by_the_weights_its_file_loads(lint: Lint, state: State) -> None:
+    loading = "\nimport torch\n\nnet = Net()\nnet.load_state_dict(torch.load({!r}))\n"
+    wanted = lint("nets.py", "--weights", "trained.pt", "--format", "json").model["norms"]
+    Path("loads.py").write_text(SOURCE + loading.format(os.path.abspath("trained.pt")), encoding="utf-8")
+    model = lint("loads.py", "--format", "json").model
+    assert (model["target"], model["evidence"], model["reason"]) == ("loads.py:net", "weights", None)
+    assert [norm["delta"] for norm in model["norms"]] == [norm["delta"] for norm in wanted]
+
+    torch.save(marked(state), "again.pt")
+    Path("loads.py").write_text(SOURCE + loading.format(os.path.abspath("again.pt")), encoding="utf-8")
+    model = lint("loads.py", "--format", "json").model
+    assert [norm["delta"] for norm in model["norms"]] == [1.0, 1.0]
+    assert model["reason"].startswith("the model is marked as recalibrated")
+
+
+@pytest.mark.parametrize(
+    "loading",
+    [
+        "net.load_state_dict({'bn1.running_var': torch.full((32,), 2.0)}, strict=False)",
+        "net.bn1.load_state_dict(net.bn1.state_dict()), [net(torch.randn(64, 16)) for _ in range(20)]",
+        "[net(torch.randn(64, 16)) for _ in range(20)]",
+    ],
+    ids=["in part", "a part", "never"],
+)
+def test_an_instance_without_all_its_weights_is_judged_by_its_code(lint: Lint, loading: str) -> None:
+    Path("part.py").write_text(f"{SOURCE}\nimport torch\n\nnet = Net()\n{loading}\n", encoding="utf-8")
+    assert lint("part.py", "--format", "json").model["evidence"] == "prior"
+
+
+# Faults -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_fault_of_the_predictor_is_named_as_dropchecks(trained: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dropcheck.simulate.calibrate.moments", lambda *_: None)
+    for weights in (None, trained.state_dict()):
+        report = dropcheck.lint(trained, weights=weights)
+        (error,) = report.errors
+        assert (error.kind, report.models[0].evidence) == ("internal", "prior")
+        assert error.message.startswith("dropcheck failed to predict from its weights: AttributeError: ")
+        assert "report it" in error.hint
+        assert "Traceback" in error.details
