@@ -7,14 +7,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dropcheck.encounter import shown
-from dropcheck.ops import Dropout
+from dropcheck.ops import Add, Dropout
 from dropcheck.rule import Example, Finding, Rule, Severity, Subject
 from dropcheck.syntax import Gate, SourceFile, masks
 from dropcheck.syntax.torch_names import DROPOUT_FUNCTIONS, DROPOUT_LAYER_KINDS
 
 if TYPE_CHECKING:
+    from dropcheck.graph import Node
     from dropcheck.syntax.names import Meaning
     from dropcheck.syntax.tree import Call
+
+_ROUNDING = 1e-3  # of the drop rates of masks written by hand
 
 
 class FunctionalDropoutAlwaysOn(Rule):
@@ -38,8 +41,9 @@ class FunctionalDropoutAlwaysOn(Rule):
     Anything that `self.training` decides about is left alone: as an argument, in a condition around the call or
     around the calls of its function, by an early return, through a local variable, a property or a method; so is a
     flag or a rate that callers pass and this file does not show, a rate of 0, and random numbers that are no dropout:
-    added noise, samples, augmentation outside of modules, initialisation. A flag set once by the constructor and a test
-    such as `p > 0` do not depend on the mode. Where the model can be built, what its evaluation really does decides.
+    added noise, samples, a choice such as `m * a + (1 - m) * b`, augmentation outside of modules, initialisation. A
+    flag set once by the constructor and a test such as `p > 0` do not depend on the mode. Where the model can be built,
+    what its evaluation really does decides.
 
     ## Source
     PyTorch's documentation of torch.nn.functional.dropout: "training: apply dropout if True. Default: True".
@@ -148,6 +152,20 @@ class Net(nn.Module):
 """,
             input="2x64",
         ),
+        Example(
+            "a mask and its complement choose between two, and drop neither",
+            """\
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(64, 64), nn.Linear(64, 64)
+
+    def forward(self, x):
+        pick = (torch.rand(x.shape[0], 1) < 0.3).float()
+        return pick * self.fc1(x) + (1 - pick) * self.fc2(x)
+""",
+            input="2x64",
+        ),
     )
 
     def read(self, file: SourceFile) -> Iterator[Finding]:
@@ -169,9 +187,23 @@ class Net(nn.Module):
             drop = node.op
             if not isinstance(drop, Dropout) or drop.drop_rate == 0.0 or drop.kind in DROPOUT_LAYER_KINDS:
                 continue
-            if node.random_in_eval:
+            if node.random_in_eval and not _is_half(subject, node):
                 message = f"{shown(drop)} stays on after model.eval(): it was run in evaluation mode, and it drops"
                 yield self.finding(subject, node, Severity.ERROR, message)
+
+
+def _is_half(subject: Subject, node: Node) -> bool:
+    """Whether a mask chooses between two things that are added, the other being under the complement of the mask."""
+    added = (one for one in subject.graph.successors(node) if isinstance(one.op, Add))
+    others = (other.op for one in added for other in subject.graph.producers(one) if other is not node)
+    mask = node.op
+    return any(
+        isinstance(mask, Dropout)
+        and isinstance(other, Dropout)
+        and (other.kind, other.granularity) == (mask.kind, mask.granularity)
+        and abs(other.drop_rate + mask.drop_rate - 1.0) < _ROUNDING
+        for other in others
+    )
 
 
 def _always_on(file: SourceFile, call: Call, meaning: Meaning) -> str:

@@ -157,6 +157,31 @@ class Net(nn.Module):
 def collate(batch):
     return batch * (torch.rand_like(batch) > 0.1)
 """,
+    "ok: a choice between two": """
+class Net(nn.Module):
+    def forward(self, x):
+        pick = (torch.rand(x.shape[0], 1) < 0.5).float()
+        x = pick * self.a(x) + (1 - pick) * self.b(x)
+        late = torch.bernoulli(torch.full((len(x), 1), 0.3))
+        x = self.a(x) * (1.0 - late[:, :1]) + x * 2 * late[:, :1]
+        other = torch.rand_like(x) < self.mix_prob
+        x = x * ~other + other.float() * x.flip(1)
+        return torch.where(torch.rand_like(x) < 0.5, x, self.token)
+""",
+    "a choice between one and nothing": """
+class Net(nn.Module):
+    def forward(self, x):
+        x = torch.where(torch.rand_like(x) < 0.5, x, torch.zeros_like(x)) #!
+        keep = torch.rand_like(x) < 0.8 #!
+        return x + keep * self.a(x)
+""",
+    "two masks, added": """
+class Net(nn.Module):
+    def forward(self, x):
+        one = torch.rand_like(x) < 0.8 #!
+        two = torch.rand_like(x) < 0.8 #!
+        return one * self.a(x) + two * self.b(x)
+""",
     "ok: one random choice, a permutation": """
 class Decoder(nn.Module):
     def forward(self, x, target):

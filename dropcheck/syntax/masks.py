@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from dropcheck.graph import Site
 from dropcheck.syntax.gate import Gate
+from dropcheck.syntax.mixing import is_choice
 from dropcheck.syntax.scope import Assignment, Scope, Statement
 from dropcheck.syntax.tree import Attribute, Binary, Call, Choice, Expr, Literal, Name, Subscript, Unary, walk
 
@@ -138,7 +139,7 @@ class _Follow:
                 return None
             expr, state = step
             if state == "applied":
-                return expr
+                return None if is_choice(expr, parents) else expr
 
     def step(
         self, expr: Expr, parent: Expr, parents: dict[Expr, Expr], scope: Scope, state: str
