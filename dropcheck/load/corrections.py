@@ -22,11 +22,32 @@ Rule = Callable[["re.Match[str]", Shape], Iterator[Shape]]
 def corrected(message: str, specs: Sequence[InputSpec]) -> list[tuple[InputSpec, ...]]:
     """The inputs that suit a failure's message better than ``specs``, the likeliest first."""
     found: list[tuple[InputSpec, ...]] = []
+    if len(specs) > 1 and len(set(specs)) == 1:  # what is wrong with one of them is wrong with all
+        alike = (better for better in (*_shared(message, specs), *_better(message, specs[0])) if better != specs[0])
+        found += [(better,) * len(specs) for better in alike if max(better.shape) <= LARGEST]
     for number, spec in enumerate(specs):
         for better in _better(message, spec):
             if better != spec and all(0 < size <= LARGEST for size in better.shape[1:]):
                 found.append((*specs[:number], better, *specs[number + 1 :]))
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys([*found, *_joined(message, specs)]))
+
+
+def _shared(message: str, specs: Sequence[InputSpec]) -> Iterator[InputSpec]:
+    """Inputs that are joined to what a layer wants, each with its share of the features."""
+    match = re.search(_FEATURES, message)
+    if match is not None and int(match["want"]) % len(specs) == 0:
+        yield replace(specs[0], shape=(specs[0].shape[0], int(match["want"]) // len(specs)))
+
+
+def _joined(message: str, specs: Sequence[InputSpec]) -> Iterator[tuple[InputSpec, ...]]:
+    """One of the inputs larger or smaller by what is missing where several things are joined; or all of one rank."""
+    match = re.search(_FEATURES, message)
+    for number, spec in enumerate(specs if match is not None else ()):
+        size = spec.shape[-1] + int(match["want"]) - int(match["got"]) if match is not None else 0
+        if spec.dtype != "int64" and len(spec.shape) == 2 and 0 < size <= LARGEST and size != spec.shape[-1]:
+            yield (*specs[:number], replace(spec, shape=(spec.shape[0], size)), *specs[number + 1 :])
+    if len(specs) > 1 and "same number of dimensions" in message:
+        yield (specs[0],) * len(specs)
 
 
 def _better(message: str, spec: InputSpec) -> Iterator[InputSpec]:
@@ -40,6 +61,8 @@ def _better(message: str, spec: InputSpec) -> Iterator[InputSpec]:
         yield InputSpec(spec.shape, "float32")
         return
     for pattern, rule in _RULES:
+        if spec.dtype == "int64" and rule in (_features, _channels):
+            continue  # what is looked up has no features
         match = re.search(pattern, message)
         if match is not None:
             yield from (replace(spec, shape=shape) for shape in rule(match, spec.shape))
@@ -65,7 +88,12 @@ def _scaled(shape: Shape, ratio: float) -> Iterator[Shape]:
     if not spatial or ratio <= 0:
         return
     factor = ratio ** (1 / len(spatial))
-    for step in (1, 4, 8, 2):
+    yield (*shape[:2], *(max(1, round(size * factor)) for size in spatial))
+    if len(spatial) > 1:  # or only some of the dimensions
+        yield (*shape[:-1], max(1, round(shape[-1] * ratio)))
+    if len(spatial) == 3:
+        yield (*shape[:3], *(max(1, round(size * math.sqrt(ratio))) for size in spatial[1:]))
+    for step in (4, 8, 2):
         yield (*shape[:2], *(max(step, round(size * factor / step) * step) for size in spatial))
     yield (*shape[:2], *(math.ceil(size * factor) + 4 for size in spatial))
 
@@ -139,8 +167,9 @@ def _shorter(match: re.Match[str], shape: Shape) -> Iterator[Shape]:
         yield (shape[0], max(1, shape[1] // 2))
 
 
+_FEATURES = r"shapes cannot be multiplied \(\d+x(?P<got>\d+) and (?P<want>\d+)x\d+\)"
 _RULES: Sequence[tuple[str, Rule]] = (
-    (r"shapes cannot be multiplied \(\d+x(?P<got>\d+) and (?P<want>\d+)x\d+\)", _features),
+    (_FEATURES, _features),
     (r"to have (?P<want>\d+) channels, but got (?P<got>\d+) channels", _channels),
     (r"must be equal to input_size\. Expected (?P<want>\d+), got (?P<got>\d+)", _channels),
     (

@@ -67,13 +67,13 @@ def _values(name: str, shown: str, use: Use, around: Surroundings) -> list[Guess
             return _callables(name, around.classes)
         if tables.DEVICE.fullmatch(name):
             return [Guess("cpu")]
+    if use.is_tested and not (use.is_number or use.arguments or shown in ("int", "float")):
+        return [Guess(False), Guess(True)]
     numbers = (0.1,) if _is_rate(use) and shown != "int" else tables.number_for(name)
     if numbers is None:
         numbers = _by_use(use) or {"int": (4,), "float": (0.5,)}.get(shown, ())
     lists = [list(tables.list_for(name, 0))] if tables.COUNTS.fullmatch(name) and shown != "int" else []
     known = [Guess(value) for value in (*numbers, *lists)]
-    if not known and use.is_tested:
-        return [Guess(False), Guess(True)]
     return known if known or use.is_read else [Guess(None)]
 
 
@@ -156,7 +156,9 @@ def _configurations(name: str, use: Use, uses: Mapping[str, Use], around: Surrou
 def _made_up(name: str, use: Use, uses: Mapping[str, Use], around: Surroundings) -> list[Guess]:
     fields: dict[str, Use] = {}
     for known in (uses, *(uses_of(one) for one in around.classes if issubclass(one, nn.Module))):
-        for root in [path for path, found in known.items() if "." not in path and found.is_configuration]:
+        for root in [
+            path for path, found in known.items() if path.isidentifier() and path != "self" and found.is_configuration
+        ]:
             for path, found in fields_of(root, known).items():
                 fields.setdefault(path, Use()).add(found)
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from itertools import chain
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -14,8 +15,9 @@ from torch import Tensor, nn
 
 from dropcheck.capture import ExampleInput
 from dropcheck.load.corrections import corrected
+from dropcheck.load.entries import entry, fields_read
 from dropcheck.load.failure import LoadError
-from dropcheck.load.shapes import first_shapes
+from dropcheck.load.shapes import first_shapes, shape_for
 from dropcheck.result import ErrorKind
 from dropcheck.source import InputSpec, parse_input
 
@@ -157,25 +159,59 @@ def _real(value: Tensor) -> Tensor:
 def _guessed(model: nn.Module, hints: Mapping[str, Any]) -> Iterator[ExampleInput]:
     floating = next((one.dtype for one in model.parameters() if one.is_floating_point()), torch.float32)
     dtype = str(floating).removeprefix("torch.")
-    further = _required(model)[1:]
-    for spec in first_shapes(model, hints):
+    leading, *further = _required(model) or [None]
+    if leading is not None:
+        yield from _structured(model, leading, hints)
+    met = None if leading is None else entry(model, leading.name)
+    for spec in first_shapes(model, hints, met):
         first = spec if spec.dtype != "float32" else InputSpec(spec.shape, dtype)
-        yield _with_further(model, first, further)
+        yield _with_further(model, first, [one for one in further if one is not None], hints)
 
 
-def _required(model: nn.Module) -> list[inspect.Parameter]:
+def _required(model: nn.Module) -> list[inspect.Parameter | None]:
     parameters = inspect.signature(model.forward).parameters.values()
     wanted = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return [one for one in parameters if one.default is inspect.Parameter.empty and one.kind in wanted]
 
 
-def _with_further(model: nn.Module, first: InputSpec, further: list[inspect.Parameter]) -> ExampleInput:
+def _structured(model: nn.Module, parameter: inspect.Parameter, hints: Mapping[str, Any]) -> Iterator[ExampleInput]:
+    """Dicts, or objects with fields, of tensors that suit the layers they go to; none where forward takes a tensor."""
+    use, fields = fields_read(model, parameter.name)
+    if not use.is_configuration or not fields:
+        return
+    limit = _vocabulary(model)
+    specs = {name: _FURTHER.get(name) or _of_entry(model, layer, hints) for name, layer in fields.items()}
+    usual = next((spec for spec in specs.values() if spec is not None), InputSpec((2, 16)))
+    for each in (None, 1):  # sequences of ids, or one id for each sample
+        shapes = {name: spec or usual for name, spec in specs.items()}
+        if each is not None:
+            shapes = {name: _one_each(spec) if name not in _FURTHER else spec for name, spec in shapes.items()}
+        values = {name: tensor(spec, 2 if name == "edge_index" else limit) for name, spec in shapes.items()}
+        shown = ", ".join(f"{name}={_spec(value)}" for name, value in values.items())
+        value: Any = values if use.is_mapping else SimpleNamespace(**values)
+        yield ExampleInput((value,), spec=f"{{{shown}}}")
+
+
+def _one_each(spec: InputSpec) -> InputSpec:
+    return InputSpec(spec.shape[:1], spec.dtype) if spec.dtype == "int64" else spec
+
+
+def _of_entry(model: nn.Module, layer: nn.Module | None, hints: Mapping[str, Any]) -> InputSpec | None:
+    return None if layer is None else shape_for(layer, model, hints)
+
+
+def _with_further(
+    model: nn.Module, first: InputSpec, further: list[inspect.Parameter], hints: Mapping[str, Any]
+) -> ExampleInput:
     limit = _vocabulary(model)
     arguments: list[Any] = [tensor(first, limit)]
     shown = [str(first)]
     for parameter in further:
         number = {"int": 1, "float": 1.0, "bool": False}.get(_annotation(parameter))
-        spec = _FURTHER.get(parameter.name, first)
+        spec = _FURTHER.get(parameter.name) or _of_entry(model, entry(model, parameter.name), hints) or first
+        if spec.dtype == "float32" and getattr(torch, first.dtype).is_floating_point:
+            spec = InputSpec(spec.shape, first.dtype)
+        spec = first if spec.dtype == first.dtype == "int64" and parameter.name not in _FURTHER else spec
         value = torch.full(spec.shape, first.shape[-1]) if "len" in parameter.name else tensor(spec, limit)
         arguments.append(value if number is None else number)
         shown.append(str(spec) if number is None else repr(number))

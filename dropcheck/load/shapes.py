@@ -33,13 +33,14 @@ _LENGTH_NAME = re.compile(
 )
 
 
-def first_shapes(model: nn.Module, hints: Mapping[str, Any]) -> Iterator[InputSpec]:
-    """Shapes for forward's first argument, the likeliest first; those of the two first layers take turns.
+def first_shapes(model: nn.Module, hints: Mapping[str, Any], entry: nn.Module | None = None) -> Iterator[InputSpec]:
+    """Shapes for an argument of forward, the likeliest first; those of the two first layers take turns.
 
-    ``hints``: constructor arguments by name, some of which say how large the input is.
+    ``hints``: constructor arguments by name, some of which say how large the input is. ``entry``: the layer that the
+    argument is known to meet first.
     """
     readers = []
-    for module in model.modules():
+    for module in (*([] if entry is None else [entry]), *model.modules()):
         shapes = list(_shapes_for(module, model, hints))
         if shapes and shapes not in readers:
             readers.append(shapes)
@@ -54,16 +55,24 @@ def first_shapes(model: nn.Module, hints: Mapping[str, Any]) -> Iterator[InputSp
     yield from second[6:]
 
 
+def shape_for(module: nn.Module, model: nn.Module, hints: Mapping[str, Any]) -> InputSpec | None:
+    """The likeliest shape of what a layer is given."""
+    return next(_shapes_for(module, model, hints), None)
+
+
 def _shapes_for(module: nn.Module, model: nn.Module, hints: Mapping[str, Any]) -> Iterator[InputSpec]:
     """The shapes of input a layer could stand first for; none for a layer that says nothing."""
     match module:
         case nn.modules.conv._ConvNd():
             yield from _channels_first(module.in_channels, len(module.kernel_size), model, hints)
         case nn.Linear() | nn.Bilinear() if features := getattr(module, "in_features", 0) or 0:
+            planes = any(isinstance(one, nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d) for one in model.children())
+            yield from (InputSpec((BATCH, features, 8, 8)),) if planes and not _convolves(model) else ()
             yield from _features(features, hints)
         case nn.Embedding() | nn.EmbeddingBag():
             for length in _lengths((SEQUENCE,), hints):
                 yield InputSpec((BATCH, length), "int64")
+            yield InputSpec((BATCH,), "int64")
         case nn.RNNBase():
             for length in _lengths((SEQUENCE,), hints):
                 yield InputSpec((BATCH, length, module.input_size))
@@ -82,6 +91,10 @@ def _shapes_for(module: nn.Module, model: nn.Module, hints: Mapping[str, Any]) -
             yield InputSpec((BATCH, *module.normalized_shape))
         case _:
             yield from _for_own_weight(module, model, hints)
+
+
+def _convolves(model: nn.Module) -> bool:
+    return any(isinstance(module, nn.modules.conv._ConvNd) for module in model.modules())
 
 
 def _for_own_weight(module: nn.Module, model: nn.Module, hints: Mapping[str, Any]) -> Iterator[InputSpec]:

@@ -213,7 +213,7 @@ class _Reader(ast.NodeVisitor):
         for place, value in places:
             use = self._of(value)
             if use is not None:
-                use.arguments.add((name, place))
+                use.arguments[name, place] = None
                 one_of_many = name in _EXTREMES and len(node.args) == 1
                 use.is_sequence = use.is_sequence or name in _SEQUENCE_CALLS or one_of_many
         for value in (*node.args, *(keyword.value for keyword in node.keywords)):

@@ -18,7 +18,7 @@ class Use:
     ``is_called`` by the constructor, ``is_run`` by a method; ``is_tested``: it decides what is done.
     ``is_number``: it is calculated with. ``length``: one more than the largest number it is indexed with, or how many
     names it is unpacked into. ``attributes`` are read from it, ``methods`` called on it, ``optional`` read with a
-    default at hand. ``arguments``: which argument of which callable it becomes, as in ``("Conv2d", 0)`` or
+    default at hand. ``arguments``: which argument of which callable it becomes, in order, as in ``("Conv2d", 0)`` or
     ``("Dropout", "p")``. ``texts`` are the strings it is compared with, ``tables`` the names of
     what it is looked up in.
     """
@@ -34,7 +34,7 @@ class Use:
     attributes: list[str] = field(default_factory=list)
     methods: set[str] = field(default_factory=set)
     optional: set[str] = field(default_factory=set)
-    arguments: set[tuple[str, int | str]] = field(default_factory=set)
+    arguments: dict[tuple[str, int | str], None] = field(default_factory=dict)
     texts: list[str] = field(default_factory=list)
     tables: list[str] = field(default_factory=list)
 
