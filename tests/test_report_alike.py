@@ -45,6 +45,7 @@ def skipped(count: int, message: str = "forward raised ValueError: odd") -> Repo
             "forward raised AssertionError",
         ),
         ("no value is known for argument a (it reads a.b)", "no value is known for argument a (it reads a.b)"),
+        ("constructing Net failed: KeyError: 3", "constructing it failed: KeyError: 3"),
         ("", ""),
     ],
 )

@@ -15,6 +15,7 @@ T = TypeVar("T")
 FEW = 2  # so many are no crowd: each is told in full
 _MOST_NAMED = 6
 _LINE = re.compile(r" \([^()]*, line \d+\)")
+_WHOM = re.compile(r"^constructing \S+ failed")
 _GUESSES = " with the guessed arguments "
 
 
@@ -27,8 +28,9 @@ def alike(things: Iterable[T], why: Callable[[T], Hashable]) -> list[tuple[T, ..
 
 
 def cause(reason: str) -> str:
-    """What a reason says that does not depend on the file, its lines or the arguments; nor what to do about it."""
-    return _LINE.sub("", reason.partition("; ")[0].partition(_GUESSES)[0]).rstrip(": ")
+    """What a reason says that does not depend on the file, its lines, the class or its arguments; no remedy either."""
+    told = _LINE.sub("", reason.partition("; ")[0].partition(_GUESSES)[0]).rstrip(": ")
+    return _WHOM.sub("constructing it failed", told)
 
 
 def remedy(reason: str) -> str:

@@ -215,11 +215,12 @@ class _Process:
 
 
 def _start(*options: str) -> subprocess.Popen[bytes]:
-    """A worker process. The working directory is not on its path, so that nothing in it passes for a library.
+    """A worker process. The working directory is not on its path, so that nothing in it passes for a library, and what
+    Python warns of in the code it runs is none of our business.
 
     In a session of its own Ctrl-C does not reach it: the main process hears that, and ends it by closing its pipes.
     """
-    command = [sys.executable, "-P", "-c", _START, *options, _ROOT]
+    command = [sys.executable, "-P", "-W", "ignore", "-c", _START, *options, _ROOT]
     errors = None if _has_stderr() else subprocess.DEVNULL
     return subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, start_new_session=True

@@ -7,10 +7,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
+from dropcheck.report.alike import cause
+
 from .tables import markdown, percent
 from .tried import Tried
 
 _LONGEST = 110  # characters of an error
+_MOST_CAUSES = 25
 _HEAD = """# Census
 
 What dropcheck makes of the models of public packages. Made by
@@ -82,7 +85,9 @@ def _failures(results: Sequence[Tried]) -> list[str]:
         (why, stage, str(len(names)), ", ".join(names[:3]) + (" …" if len(names) > 3 else ""))
         for (stage, why), names in sorted(alike.items(), key=lambda item: (-len(item[1]), item[0]))
     ]
-    return [markdown(("why not captured", "stage", "models", "such as"), rows)] if rows else []
+    shown, rest = rows[:_MOST_CAUSES], sum(int(row[2]) for row in rows[_MOST_CAUSES:])
+    shown += [("other causes", "", str(rest), "")] if rest else []
+    return [markdown(("why not captured", "stage", "models", "such as"), shown)] if rows else []
 
 
 def _stage(one: Tried) -> str:
@@ -92,5 +97,5 @@ def _stage(one: Tried) -> str:
 
 
 def _cause(error: str) -> str:
-    cause = error.partition("; ")[0].partition(" with the guessed arguments")[0].replace("|", "\\|")
-    return f"{cause[:_LONGEST]}…" if len(cause) > _LONGEST else cause
+    told = cause(error).replace("|", "\\|")
+    return f"{told[:_LONGEST]}…" if len(told) > _LONGEST else told
