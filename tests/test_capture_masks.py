@@ -77,7 +77,7 @@ def test_an_activation_times_a_random_mask_is_a_dropout(name: str) -> None:
     function, rate, granularity = MASKS[name]
     for graph in both_ways(function):
         assert only(graph, ops.Dropout).op == ops.Dropout("mask", rate, granularity)
-        assert only(graph, ops.Dropout).drops
+        assert only(graph, ops.Dropout).training
         assert graph.of(ops.Multiply, ops.Constant) == ()
 
 

@@ -105,7 +105,7 @@ def test_instance_norm_that_tracks_remembers() -> None:
 def test_dropouts(layer: nn.Module, expected: ops.Dropout) -> None:
     node = only(captured(layer if isinstance(layer, Lambda) else nn.Sequential(layer)), ops.Dropout)
     assert node.op == expected
-    assert node.drops
+    assert node.training
 
 
 def test_what_drops_nothing() -> None:

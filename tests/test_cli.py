@@ -293,7 +293,7 @@ def test_colour_is_for_terminals_or_on_request(dropcheck: Dropcheck, monkeypatch
 
 
 FAULTY = {
-    "absent_import": "import no_such_library\nfrom torch import nn\n\nnet = nn.Linear(2, 2)\n",
+    "absent_import": "import no_such_library as lib\nfrom torch import nn\n\nnet = nn.Linear(lib.WIDTH + 2, 2)\n",
     "exits": "import sys\nfrom torch import nn\n\nnet = nn.Linear(2, 2)\nsys.exit(7)\n",
     "raises": """\
 from torch import nn
@@ -313,7 +313,8 @@ from torch import nn
 class Net(nn.Module):
     def __init__(self, config):
         super().__init__()
-        self.layer = nn.Linear(config.width, 2)
+        with open(config) as file:
+            self.layer = nn.Linear(int(file.read()), 2)
 
     def forward(self, x):
         return self.layer(x)
