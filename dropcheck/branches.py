@@ -93,7 +93,7 @@ def moved(graph: Graph, places: Mapping[str, str], end: int | None = None) -> tu
 def drops_units(node: Node) -> bool:
     """Whether it is a dropout of single units or channels that drops some, but not all, while the model trains."""
     op = node.op
-    return isinstance(op, Dropout) and node.training and 0.0 < op.drop_rate < 1.0 and op.granularity in _UNITS
+    return isinstance(op, Dropout) and op.drop_rate < 1.0 and op.granularity in _UNITS and node.drops
 
 
 class _Way(NamedTuple):

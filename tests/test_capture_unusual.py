@@ -202,3 +202,22 @@ def test_two_thousand_layers() -> None:
     graph = graph_of(model, x)
     assert len(graph) == 2002
     assert time.process_time() - start < 5.0  # it takes half a second; what grows faster than the model takes minutes
+
+
+def branches_on_what_it_computes(m: Any, x: Tensor) -> Tensor:
+    return x + m.drop(x) if x.sum() > -1 else x
+
+
+def sums(m: Any, x: Tensor) -> Tensor:
+    return x + m.drop(x)
+
+
+def sums_by_function(m: Any, x: Tensor) -> Tensor:
+    return x + F.dropout(x, 0.5, m.training)
+
+
+@pytest.mark.parametrize("forward", [branches_on_what_it_computes, sums, sums_by_function], ids=lambda f: f.__name__)
+def test_what_is_dropped_stays_another_than_what_it_was(forward: Callable[..., Tensor]) -> None:
+    graph = graph_of(Lambda(forward, drop=nn.Dropout(0.5)), torch.rand(ROWS))
+    (add,), (drop,) = graph.of(ops.Add), graph.of(ops.Dropout)
+    assert add.inputs == (*drop.inputs, drop.name)

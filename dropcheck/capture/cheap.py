@@ -1,8 +1,9 @@
 """Makes a run cost little: capture wants to know which operations meet which shapes, not what they compute.
 
 For the length of a run, convolutions and linear layers compute one of their output channels from one of their input
-channels and repeat it. The shapes are torch's own, wrong inputs still raise torch's own errors, and the weights are
-hardly touched, so those of a model that was only allocated cost no memory.
+channels and repeat it, and dropouts copy: to draw a mask takes several times as long. The shapes are torch's own, wrong
+inputs still raise torch's own errors, and the weights are hardly touched, so those of a model that was only allocated
+cost no memory.
 """
 
 from __future__ import annotations
@@ -29,11 +30,14 @@ _CONVOLUTIONS: dict[tuple[bool, int], Forward] = {
 
 
 @contextmanager
-def runs_cheaply(model: nn.Module) -> Iterator[None]:
-    """While open, ``model`` runs with cheap stand-ins for the forwards of its expensive layers."""
+def runs_cheaply(model: nn.Module, *, drawing: bool = False) -> Iterator[None]:
+    """While open, ``model`` runs with cheap stand-ins for the forwards of its expensive layers.
+
+    ``drawing``: dropouts draw their masks all the same.
+    """
     replaced = []
     for module in model.modules():
-        stand_in = None if "forward" in vars(module) else _stand_in(module)
+        stand_in = None if "forward" in vars(module) else _stand_in(module, drawing)
         if stand_in is not None:
             module.forward = stand_in
             replaced.append(module)
@@ -44,7 +48,15 @@ def runs_cheaply(model: nn.Module) -> Iterator[None]:
             del module.forward
 
 
-def _stand_in(module: nn.Module) -> Forward | None:
+def undropped(input: Any, p: Any = 0.5, training: Any = True, inplace: Any = False) -> Tensor:
+    """What ``F.dropout`` gives, but for its mask."""
+    drops = isinstance(input, Tensor) and input.is_floating_point() and training and not inplace
+    if drops and isinstance(p, int | float) and 0.0 <= p <= 1.0:
+        return input.clone()
+    return F.dropout(input, p, training, inplace)
+
+
+def _stand_in(module: nn.Module, drawing: bool) -> Forward | None:
     if isinstance(module, nn.SyncBatchNorm):
         # It refuses to run on a CPU; in one process it is plain batch norm.
         return MethodType(_BatchNorm.forward, module)
@@ -52,6 +64,8 @@ def _stand_in(module: nn.Module) -> Forward | None:
         return _one_channel_convolution(module)
     if isinstance(module, nn.Linear) and _is_torch_s(module):
         return _one_channel_linear(module)
+    if type(module) is nn.Dropout and module.training and not module.inplace and not drawing:
+        return undropped
     return None
 
 

@@ -92,7 +92,7 @@ class _Drawn:
 def _drawn_in_evaluation(model: nn.Module, example: ExampleInput, budget: Budget) -> _Drawn | None:
     """What one run after ``model.eval()`` draws; None if it fails."""
     watch = _Watch(model, budget)
-    with _flags_kept(model), runs_cheaply(model):
+    with _flags_kept(model), runs_cheaply(model, drawing=True):
         try:
             model.eval()
             with watch.watching():

@@ -10,7 +10,7 @@ from torch import fx, nn
 
 from dropcheck.capture.calls import Call, Value, owner_of, training_argument
 from dropcheck.capture.catalogue import module_row
-from dropcheck.capture.cheap import runs_cheaply
+from dropcheck.capture.cheap import runs_cheaply, undropped
 from dropcheck.capture.example import Budget, ExampleInput
 from dropcheck.capture.names import plain_name, writes_its_argument
 from dropcheck.capture.sites import CallSite
@@ -70,6 +70,9 @@ class _ShapeRun(fx.Interpreter):
         result = super().run_node(n)
         n.meta[_RESULT] = _Shapes(result)
         return result
+
+    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
+        return super().call_function(undropped if target is nn.functional.dropout else target, args, kwargs)
 
 
 class _Shapes:
