@@ -50,8 +50,7 @@ def runs_cheaply(model: nn.Module, *, drawing: bool = False) -> Iterator[None]:
 
 def undropped(input: Any, p: Any = 0.5, training: Any = True, inplace: Any = False) -> Tensor:
     """What ``F.dropout`` gives, but for its mask."""
-    drops = isinstance(input, Tensor) and input.is_floating_point() and training and not inplace
-    if drops and isinstance(p, int | float) and 0.0 <= p <= 1.0:
+    if isinstance(input, Tensor) and input.is_floating_point() and training and not inplace and 0.0 <= p <= 1.0:
         return input.clone()
     return F.dropout(input, p, training, inplace)
 
