@@ -85,7 +85,8 @@ class Job:
     ``input`` an input spec such as ``2x3x32x32``, ``weights`` the file of a trained state dict. ``label`` is how
     reports call the file (relative path or module). ``statistics``: what is asked for are the layers' weights (those of
     initialisation where no others are given), not a graph. ``settled``: models of the file whose arguments or input
-    somebody has said. ``measurement``: its one model is to be run on data, and its shifts measured.
+    somebody has said. ``measurement``: its one model is to be run on data, and its shifts measured. ``switches``:
+    models are wanted with the dropout and batch norm that are off by default, too.
     """
 
     label: str
@@ -98,6 +99,7 @@ class Job:
     statistics: bool = False
     settled: tuple[Build, ...] = ()
     measurement: Measurement | None = None
+    switches: bool = False
 
     @property
     def initialised(self) -> bool:
@@ -115,7 +117,7 @@ class CapturedModel:
     ``guessed``: the numbers it was given for constructor arguments that have no default and that nobody gave.
     ``layers`` are its weight layers, known where weights are. ``by_design``: a model left out on purpose (a part of
     another analysed model), which is no failure. ``parts``: the classes it is made of that other files of the user
-    define, as targets.
+    define, as targets. ``switched``: the arguments, as source text, that differ from the model as it is written.
     """
 
     target: str
@@ -132,6 +134,7 @@ class CapturedModel:
     by_design: bool = False
     guessed: tuple[float, ...] = ()
     parts: tuple[str, ...] = ()
+    switched: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,23 +99,27 @@ def _report(
         from dropcheck.engine import Examined, conclude, examine
         from dropcheck.parts import Users, without_parts
         from dropcheck.reading import crosschecked, reading
+        from dropcheck.switched import with_switched
 
         choice = choose(settings) if ruled else Choice()
         read = stack.enter_context(reading(_readable(items), choice.rules, watch))
         meanwhile()
         errors = [*choice.errors, *(error for item in items for error in item.errors)]
-        examined, graphs, seen = {}, [], []
-        for job, outcome in _outcomes(worker, items, watch, statistics=statistics):
+        examined, switched, graphs, seen = {}, [], [], []
+        for job, outcome in _outcomes(worker, items, watch, statistics=statistics, switches=ruled):
             errors += outcome.errors
             for captured in outcome.models:
                 model, gap = as_asked(captured, job)
                 errors += gap
                 see(model)
-                seen.append(replace(model, graph=None))
                 graphs += [model.graph] if model.graph is not None else []
+                if model.switched:
+                    switched.append((model, examine(model, choice.rules, settings.thresholds)))
+                    continue
+                seen.append(replace(model, graph=None))
                 examined[model.target, model.arguments] = examine(model, choice.rules, settings.thresholds)
         found = read()
-    wholes, errors = without_parts(examined.values(), errors, Users.of(seen, items))
+    wholes, errors = without_parts(with_switched(examined.values(), switched), errors, Users.of(seen, items))
     models, told = crosschecked(found, wholes, graphs, _symbols(items))
     linted = {item.file: item.seen.comments for item in items if item.file and item.seen and not item.symbol}
     return conclude(
@@ -143,11 +147,11 @@ def _symbols(items: Sequence[Item]) -> dict[str, frozenset[str]]:
 
 
 def _outcomes(
-    worker: Worker | None, items: Iterable[Item], watch: Watch, *, statistics: bool
+    worker: Worker | None, items: Iterable[Item], watch: Watch, *, statistics: bool, switches: bool
 ) -> Iterator[tuple[Job, Outcome]]:
     """Each job once, with the worker's answer."""
     jobs_wanted = dict.fromkeys(job for item in items for job in item.jobs)
-    asked = [replace(job, statistics=statistics) for job in jobs_wanted]
+    asked = [replace(job, statistics=statistics, switches=switches) for job in jobs_wanted]
     answers = worker.run(asked) if worker is not None else iter(())
     for done, job in enumerate(asked):
         watch(done, len(asked), job.label)

@@ -57,8 +57,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "choice": {"config", "engine", "plugins", "result", "rule", "rules", "source", "suppress"},
     "items": {"config", "job", "result", "source"},
     "parts": {"engine", "items", "job", "result"},
+    "switched": {"engine", "job", "rule"},
     "run": {"choice", "config", "engine", "flow", "items", "job", "parts", "reading", "result", "rule", "source"}
-    | {"worker"},
+    | {"switched", "worker"},
     "cli": {"", "diagram", "baseline", "config", "job", "measuring", "nearest", "output", "plugins", "report", "result"}
     | {"rule", "rules", "run", "source", "table", "rich", "typer"},
     "measuring": {"choice", "config", "engine", "items", "job", "result", "run", "shift", "source", "table", "worker"},

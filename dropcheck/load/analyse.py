@@ -19,6 +19,7 @@ from dropcheck.load.importing import import_job
 from dropcheck.load.loaded import loaded_models
 from dropcheck.load.model import Analysis, Live, analysed, is_model_class, with_weights
 from dropcheck.load.survey import Began, survey
+from dropcheck.load.switches import switched_on
 from dropcheck.result import AnalysisError, ErrorKind
 from dropcheck.source import Scan, scan
 
@@ -34,7 +35,13 @@ def analyse(job: Job) -> Iterator[Told]:
         live, scanned = imported(job)
         alone = job.symbol is not None or job.weights is not None
         for one in the_model(live, scanned) if alone else survey(live, scanned):
-            yield from (one,) if isinstance(one, Began) else _told(with_weights(live, one))
+            if isinstance(one, Began):
+                yield one
+                continue
+            told = with_weights(live, one)
+            yield from _told(told)
+            if job.switches and told.captured.shifts is None:
+                yield from switched_on(live, one)
     except LoadError as error:
         yield error.report(job.label if job.symbol is None else f"{job.label}:{job.symbol}")
 

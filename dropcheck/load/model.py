@@ -58,12 +58,17 @@ class Live:
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """One model, and what went wrong with it; the live one if it was built, and the input it was captured on."""
+    """One model, and what went wrong with it; the live one if it was built, and the input it was captured on.
+
+    ``make`` and ``arguments`` are what it was built with, unless somebody gave the arguments.
+    """
 
     captured: CapturedModel
     error: AnalysisError | None = None
     built: Built | None = None
     example: ExampleInput | None = None
+    make: Callable[..., Any] | None = None
+    arguments: Arguments | None = None
 
 
 def is_model_class(value: object) -> bool:
@@ -115,7 +120,7 @@ def _first_that_works(live: Live, target: str, name: str, make: Callable[..., An
     first: Analysis | None = None
     try:
         for _, arguments in zip(range(MOST_BUILDS), argument_sets(make, live.job.call, others), strict=False):
-            result = _with_arguments(live, target, name, make, arguments)
+            result = with_arguments(live, target, name, make, arguments)
             if result.error is None or not arguments.assumed or _lacks_package(result.error):
                 return result
             captures += result.built is not None
@@ -148,7 +153,8 @@ def _line_to_write(target: str, call: str) -> str:
     return f"write them: dropcheck lint '{target}({call})', or a function without arguments that returns it"
 
 
-def _with_arguments(live: Live, target: str, name: str, make: Callable[..., Any], arguments: Arguments) -> Analysis:
+def with_arguments(live: Live, target: str, name: str, make: Callable[..., Any], arguments: Arguments) -> Analysis:
+    """Builds a model with these very arguments and captures it."""
     try:
         wanted = live.job.initialised
         built = build(lambda: arguments.call(make), name, live.job.path, initialised=wanted)
@@ -158,7 +164,8 @@ def _with_arguments(live: Live, target: str, name: str, make: Callable[..., Any]
     values = _hints(make, arguments)
     result = _captured(live, target, built, arguments, values)
     guessed = tuple(number for name in arguments.assumed for number in _numbers(values.get(name)))
-    return replace(result, captured=replace(result.captured, guessed=guessed))
+    result = replace(result, captured=replace(result.captured, guessed=guessed))
+    return result if live.job.call is not None else replace(result, make=make, arguments=arguments)
 
 
 def _numbers(value: Any) -> list[float]:
