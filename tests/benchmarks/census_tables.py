@@ -18,12 +18,16 @@ _HEAD = """# Census
 
 What dropcheck makes of the models of public packages. Made by
 
-    python -m tests.benchmarks.census
+    python -m tests.benchmarks.census --models models.jsonl --results listed.jsonl
+    python -m tests.benchmarks.census --packages monai torch_geometric kornia torch_rechub \\
+        dynamic_network_architectures --shard 0/4 --limit 60 --results classes.jsonl
+    python -m tests.benchmarks.census --join listed.jsonl classes.jsonl --output tests/benchmarks/CENSUS.md
 
 Models of a list come with the expression that builds them and an example input, and go through
-`dropcheck.lint(model, *example)`. Of a package every `nn.Module` class goes the way of `dropcheck lint module:Class`,
-which has to find arguments and input itself, parts and losses included. Seconds are processor time of one core for one
-model; *ratio* is against the model's own forward on the meta device and `torch.fx.symbolic_trace` of it.
+`dropcheck.lint(model, *example)`. Of a package every fourth `nn.Module` class goes the way of
+`dropcheck lint module:Class`, which has to find arguments and input itself, parts and losses included. Seconds are
+processor time of one core for one model; *ratio* is against the model's own forward on the meta device and
+`torch.fx.symbolic_trace` of it.
 """
 
 

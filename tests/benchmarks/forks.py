@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -55,7 +56,9 @@ def _start(task: Callable[[], Answer], limit: float) -> _Child:
     sys.stdout.flush()
     sys.stderr.flush()
     reader, writer = os.pipe()
-    pid = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # torch has threads, none of which the child needs
+        pid = os.fork()
     if pid == 0:
         _answer(task, writer)
     os.close(writer)
