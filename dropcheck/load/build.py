@@ -22,11 +22,14 @@ from torch.nn.parameter import is_lazy
 
 from dropcheck.capture import construction_sites
 from dropcheck.graph import Site
-from dropcheck.load.failure import foreign
+from dropcheck.load.failure import foreign, limited
 from dropcheck.load.meta import MetaConstruction, NeedsValues, RealConstruction, untouched
 from dropcheck.result import ErrorKind
 
 _CONSTRUCT_HINT = "give constructor arguments it accepts, as in nets.py:Net(depth=20), or a function without arguments"
+PATIENCE = 25.0
+"""Seconds that one attempt to construct a model may take: it must leave time for the other models of the file."""
+
 LARGE = 2**22
 """Parameters with more elements than this are filled with one number: drawing so many takes longer than the rest."""
 
@@ -56,7 +59,7 @@ def build(make: Callable[[], Any], what: str, file: str | None = None, *, initia
     """
 
     def again() -> nn.Module:
-        with RealConstruction(draws=initialised):
+        with RealConstruction(draws=initialised), limited(math.inf if initialised else PATIENCE):
             return _constructed(make, what, initialised)
 
     failure = f"constructing {what} failed"
@@ -83,7 +86,7 @@ def _on_meta(make: Callable[[], Any]) -> nn.Module | None:
     """None where construction needs values, or fails for what may be the lack of them."""
     mode = MetaConstruction()
     try:
-        with mode:
+        with mode, limited(PATIENCE):
             model = _constructed(make, "")
     except (Exception, SystemExit, NeedsValues):  # noqa: BLE001 - tried again with real tensors, and reported then
         return None

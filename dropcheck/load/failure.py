@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
+import signal
+import threading
 import traceback
+import urllib.error
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -23,6 +27,36 @@ class LoadError(Exception):
     def report(self, path: str) -> AnalysisError:
         """The error as the report carries it, for the file or target ``path``."""
         return AnalysisError(path, self.kind, self.message, self.hint, self.details)
+
+
+class TookTooLong(BaseException):
+    """Foreign code is at work for longer than anybody waits. Not for it to catch."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"it is not done after {seconds:g} seconds")
+
+
+@contextmanager
+def limited(seconds: float) -> Iterator[None]:
+    """Ends foreign code with TookTooLong after so many seconds, where signals can do that: in a main thread on Unix."""
+    if (
+        seconds == math.inf
+        or threading.current_thread() is not threading.main_thread()
+        or not hasattr(signal, "setitimer")
+    ):
+        yield
+        return
+
+    def ring(*_: object) -> None:
+        raise TookTooLong(seconds)
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @contextmanager
@@ -67,6 +101,12 @@ def _line(error: BaseException, file: str | None) -> str | None:
 def _hint(error: BaseException, otherwise: str) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name:
         return f"install {error.name.partition('.')[0]!r} into the environment dropcheck runs in"
+    if isinstance(error, TookTooLong | urllib.error.URLError | ConnectionError | TimeoutError):
+        return "write a function without arguments that returns it without downloading or waiting for anything"
+    if isinstance(error, FileNotFoundError):
+        return "run dropcheck from the directory that has it, or write a function that returns the model without it"
+    if "CUDA" in str(error) or "NVIDIA" in str(error):
+        return "write a function without arguments that returns it on the CPU"
     if isinstance(error, SystemExit):
         return 'put what a script does under: if __name__ == "__main__":'
     return otherwise
