@@ -1,4 +1,4 @@
-"""Constructors that download, read files, wait or want CUDA: named with the reason, and the other models still judged."""
+"""Constructors that download, read files, wait or want CUDA: named with the reason, the others are judged."""
 
 from __future__ import annotations
 
@@ -62,13 +62,13 @@ def test_what_a_constructor_wants_in_vain_is_named(load: Load, wants: str, messa
     assert [one.target for one in outcome.models if one.status is Status.ANALYSED] == ["nets.py:Good"]
 
 
+def waits() -> None:
+    while True:
+        pass
+
+
 def test_a_constructor_that_waits_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(building, "PATIENCE", 0.05)
-
-    def waits() -> None:
-        while True:
-            pass
-
     with pytest.raises(LoadError, match=r"constructing Net failed: TookTooLong: it is not done after 0\.05 seconds"):
         building.build(waits, "Net")
 
@@ -78,8 +78,7 @@ def test_nothing_is_ended_that_is_done_in_time() -> None:
         done = sum(range(1000))
     assert done == 499500
     with pytest.raises(TookTooLong), limited(0.01):
-        while True:
-            pass
+        waits()
 
 
 def test_a_model_of_two_thousand_modules_with_shared_parameters(load: Load) -> None:
