@@ -74,7 +74,8 @@ class UnusedSuppression(Rule):
         ),
         Example(
             "a comment that is needed",
-            _NET + "        return self.fc2(self.bn(self.drop(x)))  # dropcheck: ignore[DC101, DC110] -- so published\n",
+            _NET
+            + "        return self.fc2(self.bn(self.drop(x)))  # dropcheck: ignore[DC101, DC110] -- so published\n",
             input="2x64",
         ),
         Example(

@@ -184,10 +184,7 @@ def test_a_package_that_fails_does_not_stand_in_the_way_of_a_file_that_does_not_
     assert summary(load(f"net = nn.Sequential({LAYERS})", file="zoo/nets.py")) == {"net": "(None) 2x4"}
     (error,) = load(f"from . import base\nnet = nn.Sequential({LAYERS})", file="zoo/nets.py").errors
     assert (error.path, error.kind) == ("nets.py", ErrorKind.IMPORT)
-    assert (
-        error.message
-        == "importing it failed: OSError: no licence (__init__.py, line 1)"
-    )
+    assert error.message == "importing it failed: OSError: no licence (__init__.py, line 1)"
 
 
 def test_installed_modules_are_targets_too(worker: Worker) -> None:
