@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,3 +28,11 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
         assert actual == file.read_bytes().decode(), f"{name} differs; pytest --overwrite renews it"
 
     return compare
+
+
+@pytest.fixture(autouse=True)
+def importing_as_before() -> Iterator[None]:
+    """What loads a model's file in this process leaves behind how packages are found that are not installed."""
+    finders = list(sys.meta_path)
+    yield
+    sys.meta_path[:] = finders
