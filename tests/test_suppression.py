@@ -140,9 +140,9 @@ def test_a_comment_of_no_use_is_reported(lint: Lint, comment: str, message: str,
 IDLE = net().replace("self.fc1(x))", "self.fc1(x))  # dropcheck: ignore[DC102]")
 BLIND = """\
 class Blind(nn.Module):
-    def __init__(self, config):
+    def __init__(self, path):
         super().__init__()
-        self.a = config.a.b()
+        self.a = open(path)
 """
 
 
