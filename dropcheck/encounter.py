@@ -14,6 +14,8 @@ from dropcheck.ops import Dropout, Granularity
 from dropcheck.rule import Severity, Subject, ratio
 from dropcheck.shift import Evidence, NormShift
 
+_SAMPLE = Granularity.SAMPLE
+
 
 class Encounter(NamedTuple):
     """The worst norm that the noise of one dropout meets.
@@ -124,7 +126,7 @@ def _worst(subject: Subject, ways: tuple[Way, ...], of_samples: bool) -> Sequenc
     worst: list[Encounter] = []
     for dropout in graph.of(Dropout):
         drop = dropout.op
-        if not isinstance(drop, Dropout) or drops_samples(drop) is not of_samples or drop.drop_rate == 1.0:
+        if not isinstance(drop, Dropout) or (drop.granularity is _SAMPLE) is not of_samples or drop.drop_rate == 1.0:
             continue
         if found := [met[dropout.name] for met in met_by_dropout if dropout.name in met]:
             one = max(found, key=attrgetter("shift_ratio")) if len(found) > 1 else found[0]
@@ -170,4 +172,4 @@ def _shown_rate(rate: float) -> str:
 
 
 def drops_samples(drop: Dropout) -> bool:
-    return drop.granularity is Granularity.SAMPLE
+    return drop.granularity is _SAMPLE

@@ -31,6 +31,9 @@ class Way(StrEnum):
     POOLED = "pooled"
 
 
+_DIRECT, _WEIGHTED, _POOLED = Way  # to get at a member of an enum takes longer than what is done with it
+
+
 @dataclass(frozen=True, slots=True)
 class Passage:
     """What noise cannot avoid on its way to a norm: the fewest max-pools, and with these the fewest weight layers."""
@@ -73,11 +76,9 @@ class Noise:
         direct, around_pools, arriving = self._arrivals[norm]
         bits = [self._bits.get(dropout, 0) for dropout in dropouts]
         if not direct and around_pools == arriving:
-            return [Way.WEIGHTED if arriving & bit else None for bit in bits]
+            return [_WEIGHTED if arriving & bit else None for bit in bits]
         return [
-            (Way.DIRECT if direct & bit else Way.WEIGHTED if around_pools & bit else Way.POOLED)
-            if arriving & bit
-            else None
+            (_DIRECT if direct & bit else _WEIGHTED if around_pools & bit else _POOLED) if arriving & bit else None
             for bit in bits
         ]
 

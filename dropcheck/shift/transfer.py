@@ -32,16 +32,18 @@ def weighted(state: State, fan_in: int | None, positions: int = 1) -> State:
     summed = signal_amplification(fan_in, positions)
     kernel = channel_amplification(mean, var, max(positions, state.span))
     mixed = mixed_amplification(fan_in, positions)
+    whole = summed * var / (mean**2 + var)
+    # By what one draw decides about: the factor of noise that no weight layer has mixed, and of other.
+    factors = {
+        Granularity.ELEMENT: (1.0, mixed),
+        Granularity.CHANNEL: (kernel, kernel * mixed),
+        Granularity.SAMPLE: (whole, whole),
+        Granularity.BLOCK: (whole, whole),
+    }
 
     def behind(_: str, part: Part) -> Part:
-        match part.granularity:
-            case Granularity.ELEMENT:
-                noise = mixed if part.mixed else 1.0
-            case Granularity.CHANNEL:
-                noise = kernel * mixed if part.mixed else kernel
-            case Granularity.SAMPLE | Granularity.BLOCK:
-                noise = summed * var / (mean**2 + var)
-        return Part(part.noise * noise / (var * summed), part.excess / var, part.granularity, mixed=True)
+        noise = factors[part.granularity][part.mixed]
+        return Part(part.noise * noise / (var * summed), part.excess / var, part.granularity, True)
 
     unit = Unit(0.0, 1.0, 0.0, state.unit.signal / var, state.unit.noise)
     return _with_parts(State(unit, state.parts, unknown=state.unknown), behind)
