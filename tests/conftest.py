@@ -1,4 +1,4 @@
-"""Golden files: whole outputs kept under ``tests/goldens``, renewed with ``pytest --overwrite``."""
+"""What all tests share: golden files, commands, and leaving the process as it was."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from commands import Answer, Command
+
+from dropcheck.cli import main
 
 GOLDENS = Path(__file__).parent / "goldens"
 
@@ -17,7 +20,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture
 def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
-    """``golden("report/full.txt", text)`` fails unless the text is what the file holds; ``--overwrite`` stores it."""
+    """``golden("report/full.txt", text)``: the text is what ``tests/goldens`` holds; ``--overwrite`` stores it."""
 
     def compare(name: str, actual: str) -> None:
         file = GOLDENS / name
@@ -28,6 +31,21 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
         assert actual == file.read_bytes().decode(), f"{name} differs; pytest --overwrite renews it"
 
     return compare
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+    """``command("lint", "nets.py")`` runs that in an empty directory, or wherever the test goes."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def run(*arguments: str) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["dropcheck", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        return Answer(int(stop.value.code or 0), *capfd.readouterr())
+
+    return run
 
 
 @pytest.fixture(autouse=True)

@@ -7,14 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from commands import Answer, Command
 
 from dropcheck import __version__
-from dropcheck.cli import main
 from dropcheck.result import AnalysisError, ErrorKind, ModelReport, Report, Status
 from dropcheck.rule import Finding, Rule, Severity
 from dropcheck.rules import BUILTIN
@@ -33,35 +32,6 @@ class Net(nn.Module):
         return self.norm(self.drop(x))
 """
 PLAIN = "def area(side):\n    return side**2\n"
-
-
-@dataclass(frozen=True)
-class Answer:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def complaints(self) -> list[str]:
-        return self.err.splitlines()
-
-
-Dropcheck = Callable[..., Answer]
-
-
-@pytest.fixture
-def dropcheck(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Dropcheck:
-    """Runs a command in an empty directory, in this process."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "80")
-
-    def run(*arguments: str) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["dropcheck", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        return Answer(int(stop.value.code or 0), *capfd.readouterr())
-
-    return run
 
 
 def written(**files: str) -> None:
@@ -96,10 +66,10 @@ def written(**files: str) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_wrong_usage_is_answered_in_one_line(dropcheck: Dropcheck, arguments: list[str], complaint: str) -> None:
+def test_wrong_usage_is_answered_in_one_line(command: Command, arguments: list[str], complaint: str) -> None:
     written(plain=PLAIN)
     Path("wrong.toml").write_text("selct = []\n", encoding="utf-8")
-    answer = dropcheck(*arguments)
+    answer = command(*arguments)
     assert (answer.code, answer.out) == (2, "")
     assert len(answer.complaints) == 1
     assert answer.err.startswith("dropcheck: ")
@@ -116,11 +86,11 @@ def test_wrong_usage_is_answered_in_one_line(dropcheck: Dropcheck, arguments: li
     ],
 )
 def test_a_wrong_target_is_named_and_the_others_are_still_looked_at(
-    dropcheck: Dropcheck, target: str, complaint: str
+    command: Command, target: str, complaint: str
 ) -> None:
     written(plain=PLAIN, broken="def area(:\n")
     Path("notes.txt").write_text("notes\n", encoding="utf-8")
-    answer = dropcheck("lint", "--format", "json", target, "broken.py", "plain.py")
+    answer = command("lint", "--format", "json", target, "broken.py", "plain.py")
     assert answer.code == 2
     assert complaint in answer.err
     assert "broken.py: syntax error: line 1, column 10: invalid syntax" in answer.err
@@ -130,50 +100,50 @@ def test_a_wrong_target_is_named_and_the_others_are_still_looked_at(
     assert report["summary"]["files"] == 2
 
 
-def test_a_file_that_does_not_parse_is_a_gap(dropcheck: Dropcheck) -> None:
+def test_a_file_that_does_not_parse_is_a_gap(command: Command) -> None:
     written(broken="class Net(\n")
-    answer = dropcheck("lint")
+    answer = command("lint")
     assert answer.code == 3
     assert "broken.py: syntax error: line 1" in answer.err
     assert "Traceback" not in answer.err
 
 
 @pytest.mark.parametrize("arguments", [[], ["."], ["plain.py"]])
-def test_no_model_is_said_and_no_fault(dropcheck: Dropcheck, arguments: list[str]) -> None:
+def test_no_model_is_said_and_no_fault(command: Command, arguments: list[str]) -> None:
     written(plain=PLAIN)
-    answer = dropcheck("lint", "--format", "concise", *arguments)
+    answer = command("lint", "--format", "concise", *arguments)
     assert (answer.code, answer.out) == (0, "")
     assert answer.err.startswith("dropcheck: No models found in 1 file (")
-    text = dropcheck("lint", *arguments)
+    text = command("lint", *arguments)
     assert text.out.startswith("No models found in 1 file (")
     assert text.err == ""
 
 
-def test_without_a_command_the_help_is_shown(dropcheck: Dropcheck) -> None:
-    answer = dropcheck()
+def test_without_a_command_the_help_is_shown(command: Command) -> None:
+    answer = command()
     assert (answer.code, answer.out) == (2, "")
     assert "Usage: dropcheck" in answer.err
-    assert dropcheck("--help").out.strip() == answer.err.strip()
+    assert command("--help").out.strip() == answer.err.strip()
 
 
-def test_the_version_is_that_of_the_package(dropcheck: Dropcheck) -> None:
-    assert dropcheck("--version") == Answer(0, f"dropcheck {__version__}\n", "")
+def test_the_version_is_that_of_the_package(command: Command) -> None:
+    assert command("--version") == Answer(0, f"dropcheck {__version__}\n", "")
 
 
-def test_rules_are_listed_as_text_and_as_json(dropcheck: Dropcheck) -> None:
-    lines = dropcheck("rules").out.splitlines()
+def test_rules_are_listed_as_text_and_as_json(command: Command) -> None:
+    lines = command("rules").out.splitlines()
     assert [line.split()[:2] for line in lines] == [[rule.code, rule.name] for rule in BUILTIN]
-    listed = json.loads(dropcheck("rules", "--format", "json").out)
+    listed = json.loads(command("rules", "--format", "json").out)
     assert [(rule["code"], rule["help"]) for rule in listed] == [(rule.code, rule.info().help) for rule in BUILTIN]
 
 
 @pytest.mark.parametrize("rule", BUILTIN, ids=lambda rule: rule.code)
-def test_every_rule_is_explained(dropcheck: Dropcheck, rule: Rule) -> None:
+def test_every_rule_is_explained(command: Command, rule: Rule) -> None:
     info = rule.info()
-    answer = dropcheck("explain", info.code.lower())
+    answer = command("explain", info.code.lower())
     off = "" if rule.on_by_default else f"Off by default: `--select {info.code}` turns it on.\n\n"
     assert answer == Answer(0, f"# {info.code} {info.name}\n\n{off}{info.documentation}\n", "")
-    coloured = dropcheck("explain", info.code, "--color", "always")
+    coloured = command("explain", info.code, "--color", "always")
     assert "\x1b[" in coloured.out
     assert "Why is this bad" in coloured.out
 
@@ -212,60 +182,60 @@ INFO, WARNING, ERROR = map(finding, (Severity.INFO, Severity.WARNING, Severity.E
     ],
 )
 def test_exit_codes(
-    dropcheck: Dropcheck, monkeypatch: pytest.MonkeyPatch, report: Report, options: list[str], code: int
+    command: Command, monkeypatch: pytest.MonkeyPatch, report: Report, options: list[str], code: int
 ) -> None:
     monkeypatch.setattr("dropcheck.run.lint_targets", lambda *_, **__: report)
-    assert dropcheck("lint", *options).code == code
+    assert command("lint", *options).code == code
 
 
 def test_errors_go_to_stderr_and_tracebacks_only_with_verbose(
-    dropcheck: Dropcheck, monkeypatch: pytest.MonkeyPatch
+    command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     report = Report((ERROR,), (MODEL,), (error(ErrorKind.IMPORT),))
     monkeypatch.setattr("dropcheck.run.lint_targets", lambda *_, **__: report)
     line = "nets.py: import error: this went wrong (try that)"
     for format in ("text", "concise", "github", "sarif", "json"):
-        answer = dropcheck("lint", "--format", format)
+        answer = command("lint", "--format", format)
         assert answer.complaints == [line]
         assert "a fact" in answer.out
-    assert dropcheck("lint", "--verbose").complaints == [line, "Traceback (most recent call last)"]
-    text = dropcheck("lint").out
+    assert command("lint", "--verbose").complaints == [line, "Traceback (most recent call last)"]
+    text = command("lint").out
     assert "this went wrong" not in text
     assert "1 failure" in text
 
 
-def test_the_command_line_wins_over_the_configuration(dropcheck: Dropcheck, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_line_wins_over_the_configuration(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("pyproject.toml").write_text(
         '[tool.dropcheck]\nselect = ["DC1"]\nignore = ["DC110"]\nfail-on = "never"\ntimeout = 7\nexclude = ["old/"]\n',
         encoding="utf-8",
     )
     asked = []
     monkeypatch.setattr("dropcheck.run.lint_targets", lambda targets, settings, **_: asked.append(settings) or Report())
-    dropcheck("lint")
-    dropcheck("lint", "--select", "DC101, DC3", "--select", "DC102", "--timeout", "5", "--fail-on", "info")
+    command("lint")
+    command("lint", "--select", "DC101, DC3", "--select", "DC102", "--timeout", "5", "--fail-on", "info")
     file, line = asked
     assert (file.select, file.ignore, file.fail_on, file.timeout) == (("DC1",), ("DC110",), "never", 7.0)
     spoken = replace(file, select=("DC101", "DC3", "DC102"), timeout=5.0, fail_on="info", narrowed=True)
     assert line == spoken
 
 
-def test_a_fault_of_ours_is_one_line(dropcheck: Dropcheck, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_of_ours_is_one_line(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object, **__: object) -> Report:
         raise KeyError("lost")
 
     monkeypatch.setattr("dropcheck.run.lint_targets", fails)
-    answer = dropcheck("lint")
+    answer = command("lint")
     assert answer.code == 3
     assert answer.complaints == ["dropcheck: internal error: KeyError: 'lost'; please report it, with --verbose"]
-    assert "Traceback" in dropcheck("lint", "--verbose").err
+    assert "Traceback" in command("lint", "--verbose").err
 
 
-def test_a_report_is_written_whole_or_not_at_all(dropcheck: Dropcheck, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_report_is_written_whole_or_not_at_all(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     written(plain=PLAIN)
     Path("report.json").write_text("old", encoding="utf-8")
-    assert dropcheck("lint", "plain.py", "--output", "report.json", "--select", "DC999").code == 2
+    assert command("lint", "plain.py", "--output", "report.json", "--select", "DC999").code == 2
     assert Path("report.json").read_text(encoding="utf-8") == "old"
-    answer = dropcheck("lint", "plain.py", "--format", "json", "--output", "report.json")
+    answer = command("lint", "plain.py", "--format", "json", "--output", "report.json")
     assert (answer.code, answer.out) == (0, "")
     assert json.loads(Path("report.json").read_text(encoding="utf-8"))["summary"]["files"] == 1
 
@@ -274,22 +244,22 @@ def test_a_report_is_written_whole_or_not_at_all(dropcheck: Dropcheck, monkeypat
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_text", full)
-    answer = dropcheck("lint", "plain.py", "--output", "report.json")
+    answer = command("lint", "plain.py", "--output", "report.json")
     assert answer.code == 2
     assert answer.complaints[-1] == "dropcheck: report.json: the report cannot be written: No space left on device"
     assert json.loads(Path("report.json").read_text(encoding="utf-8"))["version"] == 1
     assert sorted(os.listdir()) == ["plain.py", "report.json"]
 
 
-def test_colour_is_for_terminals_or_on_request(dropcheck: Dropcheck, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_colour_is_for_terminals_or_on_request(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     written(plain=PLAIN)
-    assert "\x1b[" not in dropcheck("lint").out
-    assert "\x1b[" in dropcheck("lint", "--color", "always").out
+    assert "\x1b[" not in command("lint").out
+    assert "\x1b[" in command("lint", "--color", "always").out
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    assert "\x1b[" in dropcheck("lint").out
-    assert "\x1b[" not in dropcheck("lint", "--color", "never").out
+    assert "\x1b[" in command("lint").out
+    assert "\x1b[" not in command("lint", "--color", "never").out
     monkeypatch.setenv("NO_COLOR", "1")
-    assert "\x1b[" not in dropcheck("lint").out
+    assert "\x1b[" not in command("lint").out
 
 
 FAULTY = {
@@ -322,13 +292,13 @@ class Net(nn.Module):
 }
 
 
-def test_every_bad_file_is_named_and_the_others_are_still_reported(dropcheck: Dropcheck) -> None:
+def test_every_bad_file_is_named_and_the_others_are_still_reported(command: Command) -> None:
     written(**FAULTY, plain=PLAIN, good=f"print('said by the linted file')\n{HARMFUL}")
     Path("old").mkdir()
     Path("old/nets.py").write_text(FAULTY["raises"], encoding="utf-8")
     Path("dropcheck.toml").write_text('exclude = ["old/"]\n', encoding="utf-8")
     targets = ["good.py:Nett", "good.py:Net(depth=20)", "good.py:Net(width=4)", "needs.py:Net"]
-    answer = dropcheck("lint", "--format", "json", "--jobs", "2", ".", *targets)
+    answer = command("lint", "--format", "json", "--jobs", "2", ".", *targets)
     assert answer.code == 2
     report = json.loads(answer.out)
     assert [(error["path"], error["kind"]) for error in report["errors"]] == [
@@ -350,30 +320,30 @@ def test_every_bad_file_is_named_and_the_others_are_still_reported(dropcheck: Dr
 
 
 def test_a_baseline_holds_from_every_directory_and_says_what_is_gone(
-    dropcheck: Dropcheck, monkeypatch: pytest.MonkeyPatch
+    command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written(good=HARMFUL)
     Path("sub").mkdir()
-    kept = dropcheck("lint", "--write-baseline", "known.json")
+    kept = command("lint", "--write-baseline", "known.json")
     assert (kept.code, kept.err) == (0, "dropcheck: 2 findings kept as known in known.json\n")
     assert kept.out.startswith("No findings in 1 model of 1 file, 2 in the baseline (")
     monkeypatch.chdir("sub")
-    below = dropcheck("lint", "..", "--baseline", "../known.json", "--format", "json")
+    below = command("lint", "..", "--baseline", "../known.json", "--format", "json")
     assert (below.code, below.err) == (0, "")
     assert json.loads(below.out)["summary"]["suppressed"] == 2
     Path("../good.py").write_text(
         HARMFUL.replace("self.norm(self.drop(x))", "self.drop(self.norm(x))"), encoding="utf-8"
     )
-    mended = dropcheck("lint", "..", "--baseline", "../known.json")
+    mended = command("lint", "..", "--baseline", "../known.json")
     assert mended.complaints == [
         "dropcheck: 2 known findings of ../known.json no longer found: DC101 drop in good.py, DC110 drop in good.py; "
         "--write-baseline ../known.json takes them out"
     ]
 
 
-def test_an_input_that_does_not_fit_is_a_gap_and_its_traceback_is_for_verbose(dropcheck: Dropcheck) -> None:
+def test_an_input_that_does_not_fit_is_a_gap_and_its_traceback_is_for_verbose(command: Command) -> None:
     written(good=HARMFUL)
-    answer = dropcheck("lint", "good.py", "--input", "2x3x9", "--verbose")
+    answer = command("lint", "good.py", "--input", "2x3x9", "--verbose")
     assert answer.code == 3
     assert "good.py:Net: capture error: with --input 2x3x9 forward raised RuntimeError" in answer.err
     assert "Traceback" in answer.err

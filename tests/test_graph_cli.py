@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
-
-from dropcheck.cli import main
+from commands import Command
 
 NETS = """\
 from torch import nn
@@ -29,25 +27,13 @@ def plain():
 """
 
 
-Draw = Callable[..., tuple[int, str, str]]
-
-
 @pytest.fixture
-def draw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Draw:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "nets.py").write_text(NETS, encoding="utf-8")
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["dropcheck", "graph", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        out, err = capfd.readouterr()
-        return int(stop.value.code or 0), out, err
-
-    return run
+def draw(command: Command) -> Command:
+    Path("nets.py").write_text(NETS, encoding="utf-8")
+    return partial(command, "graph")
 
 
-def test_every_model_of_a_file_as_text(draw: Draw) -> None:
+def test_every_model_of_a_file_as_text(draw: Command) -> None:
     code, out, err = draw("nets.py")
     assert (code, err) == (0, "")
     titles = [line.split()[0] for line in out.splitlines() if line]
@@ -55,7 +41,7 @@ def test_every_model_of_a_file_as_text(draw: Draw) -> None:
     assert titles == [*plain, "nets.py:Harmed", "input", "Linear", "✗", "✗", "output"]
 
 
-def test_the_suffix_says_how(draw: Draw, tmp_path: Path) -> None:
+def test_the_suffix_says_how(draw: Command, tmp_path: Path) -> None:
     assert draw("nets.py:Harmed", "--output", "net.svg")[0] == 0
     assert ET.parse(tmp_path / "net.svg").getroot().tag.endswith("svg")
     assert draw("nets.py:Harmed", "--output", "net.dot")[0] == 0
@@ -63,7 +49,7 @@ def test_the_suffix_says_how(draw: Draw, tmp_path: Path) -> None:
     assert draw("nets.py:Harmed", "--format", "mermaid")[1].startswith("flowchart TD")
 
 
-def test_a_picture_is_of_one_model(draw: Draw) -> None:
+def test_a_picture_is_of_one_model(draw: Command) -> None:
     code, out, err = draw("nets.py", "--format", "svg")
     assert (code, out) == (2, "")
     assert "name one of nets.py:plain, nets.py:Harmed" in err
@@ -79,7 +65,7 @@ def test_a_picture_is_of_one_model(draw: Draw) -> None:
         (("nets.py:Harmed", "--input", "2x9"), 3, "nets.py:Harmed"),
     ],
 )
-def test_what_cannot_be_drawn_is_named(draw: Draw, arguments: tuple[str, ...], code: int, said: str) -> None:
+def test_what_cannot_be_drawn_is_named(draw: Command, arguments: tuple[str, ...], code: int, said: str) -> None:
     ended, out, err = draw(*arguments)
     assert (ended, out) == (code, "")
     assert said in err

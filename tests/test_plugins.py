@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from commands import Command
 from linting import net
 
 from dropcheck.choice import choose
-from dropcheck.cli import main
 from dropcheck.config import Settings
 from dropcheck.plugins import known_rules
 from dropcheck.rules import BUILTIN
@@ -99,28 +99,15 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-Run = Callable[..., tuple[int, str, str]]
-
-
 @pytest.fixture
-def run(
-    installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Iterator[Run]:
-    """Runs a command where the package is installed: exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
+def run(command: Command, installed: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
+    """Runs a command where the package is installed."""
     monkeypatch.syspath_prepend(str(installed))
-
-    def dropcheck(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["dropcheck", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        return int(stop.value.code or 0), *capfd.readouterr()
-
-    yield dropcheck
+    yield command
     sys.modules.pop("house_rules", None)
 
 
-def test_installed_rules_run_beside_the_built_in_ones(run: Run) -> None:
+def test_installed_rules_run_beside_the_built_in_ones(run: Command) -> None:
     Path("nets.py").write_text(net("dropcheck: ignore[DC101, DC110, HOUSE102] -- known to the house"))
     Path("dropcheck.toml").write_text('ignore = ["DC30"]\nseverity = { HOUSE = "error" }\n')
     code, out, _ = run("lint", "nets.py", "--format", "json")
@@ -150,7 +137,7 @@ def test_a_rule_that_is_off_is_turned_on_by_its_whole_code(select: list[str], co
     assert "HOUSE103" not in [rule.code for rule in choose(Settings()).rules]
 
 
-def test_installed_rules_are_listed_and_explained(run: Run) -> None:
+def test_installed_rules_are_listed_and_explained(run: Command) -> None:
     listed = json.loads(run("rules", "--format", "json")[1])
     own = ["HOUSE101", "HOUSE102", "HOUSE103"]
     assert [one["code"] for one in listed] == [*(rule.code for rule in BUILTIN), *own]

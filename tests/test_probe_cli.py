@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from commands import Command
 from jsonschema import Draft202012Validator
 from measured_nets import error_of, furnish, job, ranks, table_of
 
-from dropcheck.cli import main
 from dropcheck.result import ErrorKind
 
 PROBE = ("probe", "nets.py:Net", "--weights", "w.pt", "--device", "cpu")
@@ -47,28 +47,16 @@ def here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     signal.signal(signal.SIGINT, before)
 
 
-Run = Callable[..., tuple[int, str, str]]
-
-
 @pytest.fixture
-def dropcheck(folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command, in this process as far as the main process goes: exit code, stdout, stderr."""
+def dropcheck(command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     monkeypatch.chdir(folder)
-    monkeypatch.setenv("COLUMNS", "80")
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["dropcheck", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        return int(stop.value.code or 0), *capfd.readouterr()
-
-    return run
+    return command
 
 
 # What is reported ------------------------------------------------------------------------------------------------
 
 
-def test_json_is_that_of_lint_with_what_was_measured(dropcheck: Run, folder: Path) -> None:
+def test_json_is_that_of_lint_with_what_was_measured(dropcheck: Command, folder: Path) -> None:
     options = ("--data", "data.npz", "--attribute", "--format", "json", "--plot", "shift.svg", "--fail-on", "error")
     code, out, err = dropcheck(*PROBE, *options)
     assert (code, err) == (1, "dropcheck: measuring nets.py:Net\n")
@@ -178,13 +166,13 @@ def test_a_process_that_dies_ends_the_run(folder: Path) -> None:
         (("--weights", "gone.pt"), "there is no file gone.pt"),
     ],
 )
-def test_wrong_usage_is_told_before_the_work(dropcheck: Run, arguments: tuple[str, ...], complaint: str) -> None:
+def test_wrong_usage_is_told_before_the_work(dropcheck: Command, arguments: tuple[str, ...], complaint: str) -> None:
     code, out, err = dropcheck("probe", "nets.py:Net", *arguments)
     assert (code, out) == (2, "")
     assert complaint in err
 
 
-def test_a_directory_is_no_target(dropcheck: Run) -> None:
+def test_a_directory_is_no_target(dropcheck: Command) -> None:
     code, _, err = dropcheck("probe", ".")
     assert code == 2
     assert err == "dropcheck: one model is measured at a time, and . is a directory; name it, as in nets.py:Net\n"

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 import torch
+from commands import Command
 from measured_nets import Net, furnish, job
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from dropcheck.cli import main
 from dropcheck.load.checkpoint import read
 from dropcheck.load.failure import LoadError
 from dropcheck.load.measuring import measured
@@ -42,21 +42,10 @@ def folder(furnished: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-Run = Callable[..., tuple[int, str, str]]
-
-
 @pytest.fixture
-def dropcheck(folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+def dropcheck(command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     monkeypatch.chdir(folder)
-    monkeypatch.setenv("COLUMNS", "80")
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["dropcheck", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        return int(stop.value.code or 0), *capfd.readouterr()
-
-    return run
+    return command
 
 
 def loaded(file: Path) -> Any:
@@ -74,7 +63,7 @@ STATISTICS = {"bn1.running_mean", "bn1.running_var", "bn2.running_mean", "bn2.ru
 # From the command line ------------------------------------------------------------------------------------------
 
 
-def test_a_new_file_is_written_and_its_shift_is_gone(dropcheck: Run, folder: Path) -> None:
+def test_a_new_file_is_written_and_its_shift_is_gone(dropcheck: Command, folder: Path) -> None:
     (folder / "w.pt").chmod(0o640)
     before = (folder / "w.pt").read_bytes()
     code, out, err = dropcheck(*RECALIBRATE, "--weights", "w.pt", "--output", "new.pt")
@@ -92,7 +81,7 @@ def test_a_new_file_is_written_and_its_shift_is_gone(dropcheck: Run, folder: Pat
     assert (code, "DC101" in out) == (0, False)
 
 
-def test_in_place_a_link_stays_one(dropcheck: Run, folder: Path) -> None:
+def test_in_place_a_link_stays_one(dropcheck: Command, folder: Path) -> None:
     save_file(loaded(folder / "w.pt"), folder / "w.safetensors", metadata={"format": "pt"})
     (folder / "link.safetensors").symlink_to("w.safetensors")
     code, _, _ = dropcheck(*RECALIBRATE, "--weights", "link.safetensors", "--in-place", "--stat", "var", "--quiet")
@@ -105,7 +94,7 @@ def test_in_place_a_link_stays_one(dropcheck: Run, folder: Path) -> None:
         assert file.metadata() == {"format": "pt", "dropcheck": "recalibrated: var"}
 
 
-def test_where_it_fails_nothing_is_written(dropcheck: Run, folder: Path) -> None:
+def test_where_it_fails_nothing_is_written(dropcheck: Command, folder: Path) -> None:
     (folder / "old.pt").write_bytes(b"old")
     torch.save(torch.zeros(8, 5), folder / "wrong.pt")
     arguments = ("recalibrate", "nets.py:Net", "--weights", "w.pt", "--data", "wrong.pt", "--output", "old.pt")
@@ -137,7 +126,7 @@ def test_where_it_fails_nothing_is_written(dropcheck: Run, folder: Path) -> None
     ],
 )
 def test_what_would_write_over_the_input_is_refused(
-    dropcheck: Run, folder: Path, arguments: tuple[str, ...], complaint: str
+    dropcheck: Command, folder: Path, arguments: tuple[str, ...], complaint: str
 ) -> None:
     (folder / "symbolic.pt").symlink_to("w.pt")
     os.link(folder / "w.pt", folder / "hard.pt")
@@ -149,7 +138,7 @@ def test_what_would_write_over_the_input_is_refused(
     assert (folder / "w.pt").read_bytes() == before
 
 
-def test_data_and_weights_have_to_be_given(dropcheck: Run) -> None:
+def test_data_and_weights_have_to_be_given(dropcheck: Command) -> None:
     assert "Missing option '--data'" in dropcheck("recalibrate", "nets.py:Net", "--weights", "w.pt")[2]
     assert "Missing option '--weights'" in dropcheck("recalibrate", "nets.py:Net", "--data", "data.npz")[2]
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from commands import Command
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dropcheck.capture import ExampleInput, capture
-from dropcheck.cli import main
 from dropcheck.report.stats import as_json, as_text
 from dropcheck.result import ModelReport, Report, Status
 from dropcheck.shift.closed_forms import cos2_theta
@@ -261,29 +260,16 @@ class Wide(nn.Module):
 made = Wide()
 """
 
-Stats = Callable[..., tuple[int, str, str]]
-
 
 @pytest.fixture
-def stats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Stats:
-    """Runs ``dropcheck stats`` beside nets.py; answers with exit code, stdout and stderr."""
-    (tmp_path / "nets.py").write_text(NETS, encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "80")
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["dropcheck", "stats", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        out, err = capfd.readouterr()
-        assert isinstance(stop.value.code, int)
-        return stop.value.code, out, err
-
-    return run
+def stats(command: Command) -> Command:
+    """Runs ``dropcheck stats`` beside nets.py."""
+    Path("nets.py").write_text(NETS, encoding="utf-8")
+    return partial(command, "stats")
 
 
 class TestCommand:
-    def test_given_weights(self, stats: Stats) -> None:
+    def test_given_weights(self, stats: Command) -> None:
         namespace: dict[str, Any] = {}
         exec(NETS, namespace)
         net = namespace["Net"](12)
@@ -298,7 +284,7 @@ class TestCommand:
         assert found == [(*facts, pytest.approx(cos2)) for *facts, cos2 in expected]
         assert model["mean"]["layers"] == 2
 
-    def test_weights_of_initialisation_are_real(self, stats: Stats) -> None:
+    def test_weights_of_initialisation_are_real(self, stats: Command) -> None:
         """However large the layers, and whether or not the forward can be followed."""
         code, out, _ = stats("nets.py", "--format", "json")
         models = {model["target"]: model for model in json.loads(out)["models"] if model["layers"]}
@@ -310,7 +296,7 @@ class TestCommand:
             assert even["d_cos2_theta"] == pytest.approx(600.0)
         assert {model["weights"] for model in models.values()} == {None}
 
-    def test_weights_of_another_model(self, stats: Stats) -> None:
+    def test_weights_of_another_model(self, stats: Command) -> None:
         torch.save(nn.Linear(3, 3).state_dict(), "other.pt")
         code, out, err = stats("nets.py:Net", "--weights", "other.pt")
         assert code == 3
@@ -326,7 +312,7 @@ class TestCommand:
             ([], "TARGET"),
         ],
     )
-    def test_wrong_usage(self, stats: Stats, arguments: list[str], complaint: str) -> None:
+    def test_wrong_usage(self, stats: Command, arguments: list[str], complaint: str) -> None:
         code, out, err = stats(*arguments)
         assert (code, out) == (2, "")
         assert complaint in err

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from commands import Command
 from test_api import everything, same
 from torch import Tensor, nn
 from trained_net import (
     SOURCE,
-    Lint,
     Net,
     State,
     delta,
@@ -34,7 +34,7 @@ import dropcheck
 __all__ = ["lint", "one_thread", "state", "trained", "worker"]  # fixtures for all of them
 
 
-def test_weights_make_the_prediction_theirs(lint: Lint, trained: nn.Module) -> None:
+def test_weights_make_the_prediction_theirs(lint: Command, trained: nn.Module) -> None:
     answer = lint("nets.py", "--weights", "trained.pt", "--format", "json")
     assert (answer.code, answer.err) == (1, "")
     model = answer.model
@@ -47,12 +47,12 @@ def test_weights_make_the_prediction_theirs(lint: Lint, trained: nn.Module) -> N
     assert {finding["evidence"] for finding in findings if finding["norm"] and finding["delta"]} == {"weights"}
 
 
-def test_a_target_and_a_file_with_one_model_are_the_same(lint: Lint) -> None:
+def test_a_target_and_a_file_with_one_model_are_the_same(lint: Command) -> None:
     both = [lint(one, "--weights", "trained.pt", "--format", "json") for one in ("nets.py", "nets.py:Net(32)")]
     assert both[0].model["norms"] == both[1].model["norms"]
 
 
-def test_how_weights_were_read_is_for_verbose(lint: Lint, state: State) -> None:
+def test_how_weights_were_read_is_for_verbose(lint: Command, state: State) -> None:
     torch.save({"epoch": 3, "state_dict": {f"module.{key}": value for key, value in state.items()}}, "wrapped.pt")
     text = lint("nets.py", "--weights", "wrapped.pt", "--verbose").out
     assert "weights wrapped.pt['state_dict'] without 'module.', 8 operations, evidence weights" in text
@@ -60,7 +60,7 @@ def test_how_weights_were_read_is_for_verbose(lint: Lint, state: State) -> None:
 
 
 @pytest.mark.parametrize("counted", [True, False])
-def test_an_untrained_checkpoint_is_said_and_not_used(lint: Lint, counted: bool) -> None:
+def test_an_untrained_checkpoint_is_said_and_not_used(lint: Command, counted: bool) -> None:
     fresh = Net().state_dict()
     torch.save({key: value for key, value in fresh.items() if counted or "batches" not in key}, "fresh.pt")
     reason = "fresh.pt holds the batch norm statistics of an untrained network (means 0, variances 1): predicted from"
@@ -83,7 +83,7 @@ SICK: Mapping[str, tuple[str, slice, float, str]] = {
 
 
 @pytest.mark.parametrize("sickness", SICK)
-def test_statistics_that_say_nothing_are_named_and_left_out(lint: Lint, state: State, sickness: str) -> None:
+def test_statistics_that_say_nothing_are_named_and_left_out(lint: Command, state: State, sickness: str) -> None:
     key, channels, value, said = SICK[sickness]
     healthy = delta(lint("nets.py", "--weights", "trained.pt", "--format", "json").model, "bn2")
     state[key][channels] = value
@@ -100,7 +100,7 @@ def test_statistics_that_say_nothing_are_named_and_left_out(lint: Lint, state: S
         assert found == pytest.approx(healthy, rel=0.15)
 
 
-def test_a_norm_that_was_never_trained_is_named_and_not_judged(lint: Lint, state: State) -> None:
+def test_a_norm_that_was_never_trained_is_named_and_not_judged(lint: Command, state: State) -> None:
     state["bn2.running_mean"].zero_()
     state["bn2.running_var"].fill_(1.0)
     torch.save(state, "part.pt")
@@ -110,7 +110,7 @@ def test_a_norm_that_was_never_trained_is_named_and_not_judged(lint: Lint, state
     assert delta(answer.model, "bn1") is not None
 
 
-def test_a_model_that_cannot_be_run_keeps_the_prediction_from_its_code(lint: Lint, state: State) -> None:
+def test_a_model_that_cannot_be_run_keeps_the_prediction_from_its_code(lint: Command, state: State) -> None:
     stubborn = SOURCE.replace(
         "x = self.drop(",
         "if x.shape[0] != 2 and self.fc1.bias.abs().sum() > 0: raise ValueError('two!')\n        x = self.drop(",
@@ -122,7 +122,7 @@ def test_a_model_that_cannot_be_run_keeps_the_prediction_from_its_code(lint: Lin
     assert "two!" in answer.err
 
 
-def test_a_trained_live_model_is_judged_by_its_own_weights(lint: Lint, trained: nn.Module) -> None:
+def test_a_trained_live_model_is_judged_by_its_own_weights(lint: Command, trained: nn.Module) -> None:
     wanted = lint("nets.py", "--weights", "trained.pt", "--format", "json").model
     trained.train()
     before = everything(trained)
@@ -172,7 +172,7 @@ def test_a_model_without_dropout_has_no_shift_and_needs_no_run(trained: nn.Modul
 
 
 @pytest.mark.parametrize("wrap", [lambda state: state, lambda state: {"model": state, "args": object()}])
-def test_weights_may_be_a_state_dict(lint: Lint, state: State, wrap: Callable[[State], Any]) -> None:
+def test_weights_may_be_a_state_dict(lint: Command, state: State, wrap: Callable[[State], Any]) -> None:
     before = {key: value.clone() for key, value in state.items()}
     wanted = lint("nets.py", "--weights", "trained.pt", "--format", "json").model
     expected = {norm["name"]: pytest.approx(norm["delta"], rel=0.05) for norm in wanted["norms"]}
@@ -185,7 +185,7 @@ def test_weights_may_be_a_state_dict(lint: Lint, state: State, wrap: Callable[[S
     assert same(state, before)
 
 
-def test_weights_of_a_live_model_may_be_a_file(lint: Lint) -> None:
+def test_weights_of_a_live_model_may_be_a_file(lint: Command) -> None:
     report = dropcheck.lint(Net(), weights=Path("trained.pt"))
     assert (report.models[0].evidence, report.models[0].weights) == ("weights", "trained.pt")
     (absent,) = dropcheck.lint(Net(), weights="absent.pt").errors
@@ -194,7 +194,7 @@ def test_weights_of_a_live_model_may_be_a_file(lint: Lint) -> None:
     assert (misfit.path, misfit.kind) == ("Net", "construct")
 
 
-def test_wrong_weights_are_refused_in_python_too(lint: Lint) -> None:
+def test_wrong_weights_are_refused_in_python_too(lint: Command) -> None:
     with pytest.raises(TypeError, match="weights are a file or a state dict, got int"):
         dropcheck.lint("nets.py", weights=3)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"weights belong to one model, and \. is a directory"):
@@ -232,7 +232,7 @@ def saved_with_a_header(state: State, file: str) -> None:
     ],
 )
 def test_recalibrated_weights_do_not_shift(
-    lint: Lint, state: State, save: Callable[[State, str], None], file: str
+    lint: Command, state: State, save: Callable[[State, str], None], file: str
 ) -> None:
     save(state, file)
     model = lint("nets.py", "--weights", file, "--format", "json").model
@@ -244,7 +244,7 @@ def test_recalibrated_weights_do_not_shift(
     assert "DC701" in lint("nets.py", "--weights", "trained.pt").out
 
 
-def test_recalibrated_variances_are_told_apart_and_sick_ones_still_left_out(lint: Lint, state: State) -> None:
+def test_recalibrated_variances_are_told_apart_and_sick_ones_still_left_out(lint: Command, state: State) -> None:
     state["bn1.running_var"][:2] = float("nan")
     state["bn2.running_mean"].zero_()
     state["bn2.running_var"].fill_(1.0)
@@ -255,13 +255,13 @@ def test_recalibrated_variances_are_told_apart_and_sick_ones_still_left_out(lint
     assert "untrained statistics in 'bn2'; NaN or infinite statistics in 2 of 32 channels of 'bn1'" in model["reason"]
 
 
-def test_a_mark_that_is_not_known_counts_for_nothing(lint: Lint, state: State) -> None:
+def test_a_mark_that_is_not_known_counts_for_nothing(lint: Command, state: State) -> None:
     torch.save(marked(state, "all of them"), "odd.pt")
     wanted = lint("nets.py", "--weights", "trained.pt", "--format", "json").model["norms"]
     assert lint("nets.py", "--weights", "odd.pt", "--format", "json").model["norms"] == wanted
 
 
-def test_a_state_dict_with_the_mark_is_believed(lint: Lint, state: State) -> None:
+def test_a_state_dict_with_the_mark_is_believed(lint: Command, state: State) -> None:
     for weights in (marked(state), {"model": marked(state), "args": object()}):
         for target in (Net(), "nets.py:Net"):
             assert norms(dropcheck.lint(target, weights=weights)) == {"bn1": 1.0, "bn2": 1.0}  # type: ignore[arg-type]
@@ -270,7 +270,7 @@ def test_a_state_dict_with_the_mark_is_believed(lint: Lint, state: State) -> Non
 # Weights that a file loads itself -----------------------------------------------------------------------------------
 
 
-def test_an_instance_is_judged_by_the_weights_its_file_loads(lint: Lint, state: State) -> None:
+def test_an_instance_is_judged_by_the_weights_its_file_loads(lint: Command, state: State) -> None:
     loading = "\nimport torch\n\nnet = Net()\nnet.load_state_dict(torch.load({!r}))\n"
     wanted = lint("nets.py", "--weights", "trained.pt", "--format", "json").model["norms"]
     Path("loads.py").write_text(SOURCE + loading.format(os.path.abspath("trained.pt")), encoding="utf-8")
@@ -294,7 +294,7 @@ def test_an_instance_is_judged_by_the_weights_its_file_loads(lint: Lint, state: 
     ],
     ids=["in part", "a part", "never"],
 )
-def test_an_instance_without_all_its_weights_is_judged_by_its_code(lint: Lint, loading: str) -> None:
+def test_an_instance_without_all_its_weights_is_judged_by_its_code(lint: Command, loading: str) -> None:
     Path("part.py").write_text(f"{SOURCE}\nimport torch\n\nnet = Net()\n{loading}\n", encoding="utf-8")
     assert lint("part.py", "--format", "json").model["evidence"] == "prior"
 

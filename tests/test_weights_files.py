@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from commands import Command
 from hypothesis import given
 from hypothesis import strategies as st
 from test_api import same
@@ -18,7 +19,6 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 from trained_net import (
     SOURCE,
-    Lint,
     State,
     lint,
     one_thread,
@@ -48,7 +48,7 @@ def saved_in_the_old_format(state: State, name: str) -> None:
     ("save", "name"),
     [(saved_in_the_old_format, "old.pth"), (saved_by_torch, "new.ckpt"), (saved_as_safetensors, "net.safetensors")],
 )
-def test_every_format_says_the_same(lint: Lint, state: State, save: Callable[[State, str], None], name: str) -> None:
+def test_every_format_says_the_same(lint: Command, state: State, save: Callable[[State, str], None], name: str) -> None:
     save(state, name)
     wanted = lint("nets.py", "--weights", "trained.pt", "--format", "json").model
     assert lint("nets.py", "--weights", name, "--format", "json").model == wanted
@@ -73,7 +73,7 @@ def test_every_format_says_the_same(lint: Lint, state: State, save: Callable[[St
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_wrong_usage_is_answered_in_one_line(lint: Lint, arguments: list[str], complaint: str) -> None:
+def test_wrong_usage_is_answered_in_one_line(lint: Command, arguments: list[str], complaint: str) -> None:
     Path("none.py").write_text("def area(side):\n    return side**2\n", encoding="utf-8")
     Path("several.py").write_text(
         "from torch import nn\n\na = nn.Sequential(nn.Linear(2, 3))\n\n\nclass A(nn.Linear):\n"
@@ -144,7 +144,7 @@ REFUSED: Mapping[str, tuple[Callable[[Path, State], object], str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_no_state_dict_is_refused_and_never_run(lint: Lint, state: State, name: str) -> None:
+def test_what_is_no_state_dict_is_refused_and_never_run(lint: Command, state: State, name: str) -> None:
     write, complaint = REFUSED[name]
     write(Path(name), state)
     answer = lint("nets.py:Net", "--weights", name)
@@ -155,7 +155,7 @@ def test_what_is_no_state_dict_is_refused_and_never_run(lint: Lint, state: State
     assert all(part in answer.err for part in complaint.split(" … "))
 
 
-def test_a_format_whose_package_is_missing_says_what_to_install(lint: Lint, state: State) -> None:
+def test_a_format_whose_package_is_missing_says_what_to_install(lint: Command, state: State) -> None:
     saved_as_safetensors(state, "net.safetensors")
     Path("nets.py").write_text(f"import sys\nsys.modules['safetensors'] = None\n{SOURCE}", encoding="utf-8")
     answer = lint("nets.py", "--weights", "net.safetensors")
@@ -189,7 +189,7 @@ MISFITS: Mapping[str, tuple[Callable[[State], State], str]] = {
 
 
 @pytest.mark.parametrize("misfit", MISFITS)
-def test_weights_that_do_not_fit_name_the_keys(lint: Lint, state: State, misfit: str) -> None:
+def test_weights_that_do_not_fit_name_the_keys(lint: Command, state: State, misfit: str) -> None:
     change, complaint = MISFITS[misfit]
     torch.save(change(state), "other.pt")
     answer = lint("nets.py:Net", "--weights", "other.pt")

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from commands import Command
 from torch import Tensor, nn
 
-from dropcheck.cli import main
 from dropcheck.result import Report
 from dropcheck.worker import Worker
 
@@ -74,40 +72,14 @@ def worker() -> Iterator[Worker]:
         yield one
 
 
-@dataclass(frozen=True)
-class Answer:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def model(self) -> Any:
-        """The one model of a JSON report."""
-        (model,) = (model for model in json.loads(self.out)["models"] if model["status"] != "skipped")
-        return model
-
-
-Lint = Callable[..., Answer]
-
-
 @pytest.fixture
-def lint(
-    worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], state: State
-) -> Lint:
+def lint(command: Command, worker: Worker, monkeypatch: pytest.MonkeyPatch, state: State) -> Command:
     """``dropcheck lint`` in a directory with ``nets.py`` and its ``trained.pt``; all tests share one worker process."""
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr("dropcheck.run.Worker", lambda **_: nullcontext(worker))
     Path("nets.py").write_text(SOURCE, encoding="utf-8")
     torch.save(state, "trained.pt")
-
-    def run(*arguments: str) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["dropcheck", "lint", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        return Answer(int(stop.value.code or 0), *capfd.readouterr())
-
-    return run
+    return partial(command, "lint")
 
 
 def delta(model: Any, norm: str) -> float | None:
