@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 
 from dropcheck.result import AnalysisError, ErrorKind
@@ -39,13 +42,27 @@ def known_rules(builtin: Sequence[Rule]) -> Known:
     """
     taken = {rule.code: (rule, "dropcheck") for rule in builtin}
     errors: list[AnalysisError] = []
-    for entry in sorted(entry_points(group=GROUP), key=lambda entry: (_owner(entry), entry.name)):
+    for entry in _plugins(tuple((folder, _changed(folder)) for folder in sys.path)):
         with _reported(entry, errors):
             for one in _named(entry):
                 with _reported(entry, errors):
                     rule = _usable(one, taken)
                     taken[rule.code] = rule, _owner(entry)
     return Known(tuple(taken[code][0] for code in sorted(taken)), tuple(errors))
+
+
+@lru_cache(maxsize=1)
+def _plugins(installed: tuple[tuple[str, int], ...]) -> tuple[EntryPoint, ...]:
+    """The entry points of our group: looking opens a file of every package, so as long as ``installed`` stays, once."""
+    return tuple(sorted(entry_points(group=GROUP), key=lambda entry: (_owner(entry), entry.name)))
+
+
+def _changed(folder: str) -> int:
+    """When a folder last gained or lost a package; 0 if there is none."""
+    try:
+        return os.stat(folder or ".").st_mtime_ns
+    except OSError:
+        return 0
 
 
 @contextmanager

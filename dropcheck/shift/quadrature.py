@@ -68,29 +68,35 @@ def _split_rule(cuts: frozenset[float]) -> Rule:
 def _gauss(couplings: tuple[float, ...]) -> Rule:
     """Gauss rule of a symmetric weight whose orthonormal polynomials obey x·p_k = b_(k+1) p_(k+1) + b_k p_(k−1)."""
     count = len(couplings)
-    # All roots at once (Ehrlich–Aberth): each is repelled by the others, so that rough starts do.
-    roots = [2.0 * couplings[-1] * math.cos(math.pi * (i + 0.75) / (count + 0.5)) for i in range(count)]
+    # All roots at once (Ehrlich–Aberth): each is repelled by the others, so that rough starts do. The left half
+    # mirrors the right one.
+    roots = [2.0 * couplings[-1] * math.cos(math.pi * (i + 0.75) / (count + 0.5)) for i in range(count // 2)]
+    middle = (0.0,) * (count % 2)
     for _ in range(100):
         moved = 0.0
         for i, root in enumerate(roots):
-            values, slope = _orthonormal(root, couplings)
-            newton = values[-1] / slope
-            crowd = math.fsum(1.0 / (root - other) for j, other in enumerate(roots) if j != i)
-            step = newton / (1.0 - newton * crowd)
+            value, _, slope = _highest(root, couplings)
+            others = (*roots[:i], *roots[i + 1 :], *(-other for other in roots), *middle)
+            newton = value / slope
+            step = newton / (1.0 - newton * math.fsum(1.0 / (root - other) for other in others))
             roots[i] = root - step
             moved = max(moved, abs(step))
-        if moved < 1e-13 * roots[0]:
+        if moved < 1e-13 * couplings[-1]:
             break
-    return tuple(
-        (root, 1.0 / math.fsum(value * value for value in _orthonormal(root, couplings)[0][:-1])) for root in roots
-    )
+    return tuple((root, _weight(root, couplings)) for root in (*roots, *middle, *(-root for root in reversed(roots))))
 
 
-def _orthonormal(x: float, couplings: tuple[float, ...]) -> tuple[list[float], float]:
-    """p_0(x) … p_n(x), and the slope of p_n at x."""
-    values, slopes = [1.0], [0.0]
-    for k, coupling in enumerate(couplings):
-        before, steep = (couplings[k - 1] * values[k - 1], couplings[k - 1] * slopes[k - 1]) if k else (0.0, 0.0)
-        slopes.append((values[k] + x * slopes[k] - steep) / coupling)
-        values.append((x * values[k] - before) / coupling)
-    return values, slopes[-1]
+def _weight(root: float, couplings: tuple[float, ...]) -> float:
+    """Of a root of p_n: 1 / Σ_k<n p_k², the sum after Christoffel and Darboux."""
+    _, before, slope = _highest(root, couplings)
+    return 1.0 / (couplings[-1] * before * slope)
+
+
+def _highest(x: float, couplings: tuple[float, ...]) -> tuple[float, float, float]:
+    """p_n(x), p_(n−1)(x), and the slope of p_n at x."""
+    value, before, slope, steep, last = 1.0, 0.0, 0.0, 0.0, 0.0
+    for coupling in couplings:
+        slope, steep = (value + x * slope - last * steep) / coupling, slope
+        value, before = (x * value - last * before) / coupling, value
+        last = coupling
+    return value, before, slope
