@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +13,8 @@ from torch import nn
 from dropcheck.load.failure import LoadError
 from dropcheck.load.guess import Guess, Surroundings
 from dropcheck.load.guesses import guesses
-from dropcheck.load.usage import fields_of, uses_of
+from dropcheck.load.signatures import own_signature, signature_of, uses_in
+from dropcheck.load.usage import fields_of
 from dropcheck.load.use import Use
 from dropcheck.result import ErrorKind
 from dropcheck.source import parse_arguments
@@ -92,8 +93,8 @@ def argument_sets(make: Callable[..., Any], call: str | None, classes: Sequence[
 
 
 def _sets(make: Callable[..., Any], call: str | None, around: Surroundings) -> Iterator[Arguments]:
-    signature = _signature(make)
-    bound = _bound(signature, call)
+    bound = _bound(make, call)
+    signature = bound.signature
     written = [call.strip().rstrip(",")] if call and call.strip() else []
     for name, harmless in _DOWNLOADS.items():
         parameter = signature.parameters.get(name)
@@ -101,9 +102,10 @@ def _sets(make: Callable[..., Any], call: str | None, around: Surroundings) -> I
             bound.arguments[name] = harmless
             written.append(f"{name}={harmless!r}")
     missing = [one for name, one in signature.parameters.items() if name not in bound.arguments and _required(one)]
-    uses = uses_of(make) if missing else {}
+    open_end = next((one.name for one in signature.parameters.values() if one.kind is one.VAR_KEYWORD), None)
+    uses = uses_in(make) if missing or open_end else {}
     tries = {one.name: guesses(one.name, one.annotation, uses, around) for one in missing}
-    tries |= _keywords(signature, uses_of(make), tries, around)
+    tries |= {} if open_end is None else _keywords(open_end, uses, signature.parameters, around)
     unknown = [name for name, values in tries.items() if not values]
     if unknown:
         raise Unknown(_reason(unknown, uses), _to_complete(call, tries))
@@ -112,10 +114,9 @@ def _sets(make: Callable[..., Any], call: str | None, around: Surroundings) -> I
 
 
 def _keywords(
-    signature: inspect.Signature, uses: Mapping[str, Use], known: Mapping[str, Sequence[Guess]], around: Surroundings
+    open_end: str, uses: Mapping[str, Use], known: Iterable[str], around: Surroundings
 ) -> dict[str, list[Guess]]:
     """Values for what is read of ``**kwargs`` without a default."""
-    open_end = next((one.name for one in signature.parameters.values() if one.kind is one.VAR_KEYWORD), "")
     use = uses.get(open_end, Use())
     wanted = [name for name in use.attributes if name not in use.optional | use.methods and name not in known]
     fields = fields_of(open_end, uses) if use.is_mapping else {}
@@ -153,14 +154,7 @@ def _completed(made: type, around: Surroundings) -> Guess | None:
 
 def required(make: Callable[..., Any]) -> bool:
     """Whether a class or function cannot be called without arguments."""
-    return any(map(_required, _signature(make).parameters.values()))
-
-
-def _signature(make: Callable[..., Any]) -> inspect.Signature:
-    try:
-        return inspect.signature(make)
-    except (ValueError, TypeError):
-        return inspect.Signature()
+    return any(map(_required, signature_of(make).parameters.values()))
 
 
 def _required(parameter: inspect.Parameter) -> bool:
@@ -174,10 +168,14 @@ def _may_download(parameter: inspect.Parameter, harmless: bool | None) -> bool:
     )
 
 
-def _bound(signature: inspect.Signature, call: str | None) -> inspect.BoundArguments:
+def _bound(make: Callable[..., Any], call: str | None) -> inspect.BoundArguments:
     args, kwargs = parse_arguments(call or "")
+    signature = signature_of(make)
     try:
-        return signature.bind_partial(*args, **kwargs)
+        bound = signature.bind_partial(*args, **kwargs)
+        if any(signature.parameters[name].kind is inspect.Parameter.VAR_POSITIONAL for name in bound.arguments):
+            return own_signature(make).bind_partial(*args, **kwargs)  # where *args go, their names are not known
+        return bound
     except TypeError as error:
         takes = ", ".join(name for name in signature.parameters) or "nothing"
         raise LoadError(ErrorKind.CONFIG, f"wrong arguments ({call}): {error}", f"it takes ({takes})") from error

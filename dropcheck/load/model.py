@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -161,7 +160,7 @@ def with_arguments(live: Live, target: str, name: str, make: Callable[..., Any],
     except LoadError as error:
         failed = CapturedModel(target, Status.FAILED, error.message, arguments=arguments.text)
         return Analysis(failed, error.report(target))
-    values = _hints(make, arguments)
+    values = _hints(arguments)
     result = _captured(live, target, built, arguments, values)
     guessed = tuple(number for name in arguments.assumed for number in _numbers(values.get(name)))
     result = replace(result, captured=replace(result.captured, guessed=guessed))
@@ -173,9 +172,9 @@ def _numbers(value: Any) -> list[float]:
     return [float(one) for one in values if isinstance(one, int | float)]
 
 
-def _hints(make: Callable[..., Any], arguments: Arguments) -> dict[str, Any]:
+def _hints(arguments: Arguments) -> dict[str, Any]:
     try:
-        bound = inspect.signature(make).bind(*arguments.args, **arguments.kwargs)
+        bound = arguments.bound.signature.bind(*arguments.args, **arguments.kwargs)
     except (TypeError, ValueError):
         return {}
     bound.apply_defaults()

@@ -13,6 +13,7 @@ from dropcheck.capture import ExampleInput
 from dropcheck.graph import Graph
 from dropcheck.job import CapturedModel
 from dropcheck.load.model import Analysis, Live, with_arguments
+from dropcheck.load.signatures import signature_of
 from dropcheck.ops import BatchNorm, Dropout
 from dropcheck.result import Status
 
@@ -50,11 +51,7 @@ def switched_on(live: Live, analysis: Analysis) -> Iterator[CapturedModel]:
 def _switches(make: Any) -> dict[str, Any]:
     """The arguments whose defaults leave out dropout or batch norm, each with a value that puts it in."""
     found: dict[str, Any] = {}
-    try:
-        parameters = inspect.signature(make).parameters.values()
-    except (TypeError, ValueError):
-        return found
-    for one in parameters:
+    for one in signature_of(make).parameters.values():
         if one.default is False and (_NORM.fullmatch(one.name) or _DROP.fullmatch(one.name)):
             found[one.name] = True
         elif one.default is None or (isinstance(one.default, int | float) and one.default == 0):

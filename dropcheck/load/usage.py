@@ -22,13 +22,13 @@ def uses_of(function: Callable[..., Any]) -> dict[str, Use]:
     """
     reader = _Reader()
     first, *methods = _functions(function)
-    tree = _parsed(first)
+    tree = parsed(first)
     if tree is None:
         return {}
     reader.visit(tree)
     reader.only_kept = True
     for method in methods:
-        if (tree := _parsed(method)) is not None:
+        if (tree := parsed(method)) is not None:
             reader.visit(tree)
     known = {name: reader.uses.get(name, Use()) for name in inspect.signature(first).parameters}
     return {**reader.uses, **known}
@@ -52,7 +52,8 @@ def _functions(made: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
             )
 
 
-def _parsed(function: Callable[..., Any]) -> ast.Module | None:
+def parsed(function: Callable[..., Any]) -> ast.Module | None:
+    """The source of a function, None where there is none to read."""
     try:
         return ast.parse(textwrap.dedent(inspect.getsource(function)))
     except (OSError, TypeError, SyntaxError, ValueError):

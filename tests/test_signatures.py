@@ -1,0 +1,78 @@
+"""What a class or function takes in ``**kwargs``, and for what: that of its base, or of what it hands them on to."""
+
+from __future__ import annotations
+
+import inspect
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from torch import nn
+
+from dropcheck.load.arguments import argument_sets
+from dropcheck.load.signatures import signature_of
+
+
+class Base(nn.Module):
+    def __init__(self, cfg: Any, kind: Any, classes: Any, rate: float = 0.0) -> None:
+        super().__init__()
+        assert kind in ("plain", "wide")
+        self.stem = nn.Conv2d(cfg.in_channels, cfg.width, 3)
+        self.head = nn.Linear(cfg.width, classes)
+        self.drop = nn.Dropout(rate)
+
+
+class HandsOnAll(Base):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+
+
+class HandsOnSome(Base):
+    def __init__(self, pretrained: bool = False, **kwargs: Any) -> None:
+        super().__init__(SimpleNamespace(in_channels=3, width=8), rate=0.5, **kwargs)
+
+
+class InOldStyle(Base):
+    def __init__(self, cfg: Any, kind: Any) -> None:
+        Base.__init__(self, cfg, kind, 10)
+
+
+class Mixin:
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+
+
+class Mixed(Mixin, Base):
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+
+
+def wide(**kwargs: Any) -> Base:
+    return Base(kind="wide", **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("make", "takes"),
+    [
+        (HandsOnAll, ["args", "cfg", "kind", "classes", "rate", "kwargs"]),
+        (HandsOnSome, ["pretrained", "kind", "classes", "kwargs"]),
+        (InOldStyle, ["cfg", "kind"]),
+        (Mixed, ["cfg", "kind", "classes", "rate", "kwargs"]),
+        (wide, ["cfg", "classes", "rate", "kwargs"]),
+    ],
+)
+def test_what_is_handed_on_can_be_given_and_is_guessed(make: Any, takes: list[str]) -> None:
+    assert list(signature_of(make).parameters) == takes
+    model = next(argument_sets(make, None, ())).call(make)
+    assert isinstance(model, Base)
+    assert model.head.out_features == 10
+
+
+def test_arguments_given_by_place_are_not_given_again_by_name() -> None:
+    arguments = next(argument_sets(HandsOnAll, "1, 'plain', 5", ()))
+    assert arguments.args == (1, "plain", 5)
+    assert arguments.kwargs == {}
+
+
+def test_a_signature_without_an_open_end_is_as_it_is_written() -> None:
+    assert signature_of(Base) == inspect.signature(Base)
