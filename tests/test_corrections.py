@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -76,3 +77,42 @@ def test_a_correction_is_tried_next_and_once() -> None:
     examples.learn(first, RuntimeError("mat1 and mat2 shapes cannot be multiplied (2x8 and 20x4)"))
     assert (first.spec, next(inputs).spec) == ("2x8", "2x20")
     assert "2x20" not in {one.spec for one in inputs}
+
+
+class Graphs(nn.Module):
+    """Nodes and edges with features; gives what each edge joins."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.nodes = nn.Linear(5, 4)
+        self.edges = nn.Linear(8 + 3, 2)
+
+    def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor, batch: Tensor) -> Tensor:
+        h = self.nodes(x)
+        joined = torch.cat([h[edge_index[0]], h[edge_index[1]], edge_attr], 1)
+        assert bool((batch.diff() >= 0).all())
+        assert len(batch) == len(x)
+        scores: Tensor = self.edges(joined)
+        return scores
+
+
+class GraphsInOne(Graphs):
+    def forward(self, data: Any) -> Tensor:  # type: ignore[override]
+        edges = data.edge_index
+        return super().forward(data.x, edges, data.edge_attr, data.batch)
+
+
+@pytest.mark.parametrize("made", [Graphs, GraphsInOne])
+def test_nodes_and_edges_agree_and_stay_so_when_they_are_corrected(made: type[nn.Module]) -> None:
+    model = made()
+    examples = Examples(model, None, {})
+    for example in examples:
+        try:
+            model(*example.args)
+        except RuntimeError as error:
+            examples.learn(example, error)
+        else:
+            break
+    assert example.spec is not None
+    assert len(examples.tried) < 5
+    assert example.spec.count("32x3") == 1

@@ -176,20 +176,21 @@ def test_the_constructor_is_put_back(net: Path) -> None:
     assert nn.Module.__init__ is before
 
 
+@pytest.mark.parametrize("module", ["propagate", "library.propagate"])
 def test_generated_code_is_reported_where_the_library_or_user_calls_it(
-    net: Path, monkeypatch: pytest.MonkeyPatch
+    net: Path, monkeypatch: pytest.MonkeyPatch, module: str
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(net.parent))
-    generated = net.parent / "propagate_k3x_9q0z.py"
+    generated = net.parent / f"{module}_k3x_9q0z.py"
     generated.write_text("from torch.nn import functional as F\ndef run(x):\n    return F.dropout(x, 0.5)\n")
-    nodes = nodes_of(net, """
+    nodes = nodes_of(net, f"module = {module!r}" + """
 import importlib.util
 def load(name, file):
     spec = importlib.util.spec_from_file_location(name, file)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-made, own = load("propagate", "propagate_k3x_9q0z.py"), {}
+made, own = load(module, module + "_k3x_9q0z.py"), {}
 exec("def scale(x): return F.relu(x)", globals(), own)
 class Net(nn.Module):
     def forward(self, x):

@@ -64,8 +64,8 @@ def _is_generated(filename: str, module: str) -> bool:
         return not filename.startswith(_CONSOLES)
     folder, file = os.path.split(filename)
     stem = os.path.splitext(file)[0]
-    extra = len(stem) - len(module.rpartition(".")[2])
-    named_by_tempfile = stem.startswith(module.rpartition(".")[2]) and extra in (_RANDOM_LETTERS, _RANDOM_LETTERS + 1)
+    prefix = next((name for name in (module, module.rpartition(".")[2]) if stem.startswith(name)), stem)
+    named_by_tempfile = len(stem) - len(prefix) in (_RANDOM_LETTERS, _RANDOM_LETTERS + 1)
     return named_by_tempfile and os.path.realpath(folder) == os.path.realpath(tempfile.gettempdir())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import chain
 from types import SimpleNamespace
@@ -17,13 +17,15 @@ from dropcheck.capture import ExampleInput
 from dropcheck.load.corrections import corrected
 from dropcheck.load.entries import entry, fields_read
 from dropcheck.load.failure import LoadError
+from dropcheck.load.graph_inputs import graphs, is_graph
 from dropcheck.load.shapes import first_shapes, shape_for
+from dropcheck.load.tensors import spec_of, tensor
 from dropcheck.result import ErrorKind
 from dropcheck.source import InputSpec, parse_input
 
 MOST_TRIES = 28
 _MOST_CORRECTIONS = 5
-_MOST_CORRECTED = 3
+_MOST_CORRECTED = 6
 MOST_SECONDS = 6.0
 """After so long no further input is tried: a model that none of the likely ones suits hardly takes an unlikely one."""
 
@@ -35,7 +37,6 @@ _FURTHER: Mapping[str, InputSpec] = {
     **dict.fromkeys(("t", "time", "timestep", "timesteps", "step", "steps", "sigma", "noise_level"), InputSpec((2,))),
     **dict.fromkeys(("lengths", "length", "lens", "input_lengths", "labels", "label"), InputSpec((2,), "int64")),
     **dict.fromkeys(("token_type_ids", "position_ids", "segment_ids"), InputSpec((2, 16), "int64")),
-    "edge_index": InputSpec((2, 16), "int64"),
 }
 
 
@@ -67,16 +68,16 @@ class Examples:
 
     def learn(self, example: ExampleInput, error: Exception) -> None:
         """Takes in why forward did not run on an example."""
-        tensors = [one for one in example.args if isinstance(one, Tensor)]
+        tensors = list(_tensors(example.args))
         if self.given is not None or example.kwargs or len(tensors) > _MOST_CORRECTED:
             return
         limit = _vocabulary(self.model)
         better = []
-        for specs in corrected(str(error), [_spec(one) for one in tensors])[:_MOST_CORRECTIONS]:
-            replaced = iter([tensor(spec, limit) for spec in specs])
-            args = tuple(next(replaced) if isinstance(one, Tensor) else one for one in example.args)
-            shown = [str(_spec(one)) if isinstance(one, Tensor) else repr(one) for one in args]
-            better.append(ExampleInput(args, spec=",".join(shown)))
+        for specs in corrected(str(error), [spec_of(one) for one in tensors])[:_MOST_CORRECTIONS]:
+            pairs = zip(tensors, specs, strict=True)
+            replaced = iter([one if spec_of(one) == spec else tensor(spec, limit) for one, spec in pairs])
+            args = tuple(_replaced(one, replaced) for one in example.args)
+            better.append(ExampleInput(args, spec=",".join(map(_shown, args))))
         self.corrections = [*better, *self.corrections]
 
 
@@ -85,15 +86,31 @@ def example_inputs(model: nn.Module, given: str | None, hints: Mapping[str, Any]
     return iter(Examples(model, given, hints))
 
 
-def tensor(spec: InputSpec, limit: int = 10) -> Tensor:
-    """A tensor of small values: normal floats, integers from 0 to ``limit`` - 1, True."""
-    dtype = getattr(torch, spec.dtype)
-    if dtype is torch.bool:
-        return torch.ones(spec.shape, dtype=dtype)
-    generator = torch.Generator().manual_seed(0)
-    if dtype.is_floating_point or dtype.is_complex:
-        return torch.randn(spec.shape, generator=generator).to(dtype)
-    return torch.randint(0, max(1, limit), spec.shape, generator=generator).to(dtype)
+def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
+    """The tensors among inputs, and in those that are mappings or objects."""
+    for one in values:
+        if isinstance(one, Tensor):
+            yield one
+        elif isinstance(one, dict | SimpleNamespace):
+            yield from _tensors(one.values() if isinstance(one, dict) else vars(one).values())
+
+
+def _replaced(value: Any, tensors: Iterator[Tensor]) -> Any:
+    """The same input with other tensors."""
+    if isinstance(value, Tensor):
+        return next(tensors)
+    if isinstance(value, dict | SimpleNamespace):
+        fields = value if isinstance(value, dict) else vars(value)
+        changed = {name: _replaced(one, tensors) for name, one in fields.items()}
+        return changed if isinstance(value, dict) else SimpleNamespace(**changed)
+    return value
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict | SimpleNamespace):
+        fields = value if isinstance(value, dict) else vars(value)
+        return f"{{{', '.join(f'{name}={_shown(one)}' for name, one in fields.items())}}}"
+    return str(spec_of(value)) if isinstance(value, Tensor) else repr(value)
 
 
 def _given(model: nn.Module, text: str) -> ExampleInput:
@@ -142,18 +159,14 @@ def _declared(model: nn.Module) -> Iterator[ExampleInput]:
 
 
 def _said(args: tuple[Tensor, ...], kwargs: Mapping[str, Tensor]) -> ExampleInput:
-    specs = [_spec(one) for one in (*args, *kwargs.values())]
+    specs = [spec_of(one) for one in (*args, *kwargs.values())]
     return ExampleInput(
         tuple(map(_real, args)), {name: _real(one) for name, one in kwargs.items()}, ",".join(map(str, specs))
     )
 
 
-def _spec(value: Tensor) -> InputSpec:
-    return InputSpec(tuple(value.shape), str(value.dtype).removeprefix("torch."))
-
-
 def _real(value: Tensor) -> Tensor:
-    return tensor(_spec(value)) if value.is_meta else value
+    return tensor(spec_of(value)) if value.is_meta else value
 
 
 def _guessed(model: nn.Module, hints: Mapping[str, Any]) -> Iterator[ExampleInput]:
@@ -162,6 +175,11 @@ def _guessed(model: nn.Module, hints: Mapping[str, Any]) -> Iterator[ExampleInpu
     leading, *further = _required(model) or [None]
     if leading is not None:
         yield from _structured(model, leading, hints)
+    names = [one.name for one in (leading, *further) if one is not None]
+    if is_graph(names):
+        layers = {name: _of_entry(model, entry(model, name), hints) for name in names}
+        for values in graphs(layers, first_shapes(model, hints), hints, _vocabulary(model)):
+            yield ExampleInput(tuple(values.values()), spec=",".join(map(_shown, values.values())))
     met = None if leading is None else entry(model, leading.name)
     for spec in first_shapes(model, hints, met):
         first = spec if spec.dtype != "float32" else InputSpec(spec.shape, dtype)
@@ -180,16 +198,21 @@ def _structured(model: nn.Module, parameter: inspect.Parameter, hints: Mapping[s
     if not use.is_configuration or not fields:
         return
     limit = _vocabulary(model)
+    if is_graph(fields):
+        layers = {name: _of_entry(model, layer, hints) for name, layer in fields.items()}
+        for values in graphs(layers, first_shapes(model, hints), hints, limit):
+            graph: Any = values if use.is_mapping else SimpleNamespace(**values)
+            yield ExampleInput((graph,), spec=_shown(graph))
+        return
     specs = {name: _FURTHER.get(name) or _of_entry(model, layer, hints) for name, layer in fields.items()}
     usual = next((spec for spec in specs.values() if spec is not None), InputSpec((2, 16)))
     for each in (None, 1):  # sequences of ids, or one id for each sample
         shapes = {name: spec or usual for name, spec in specs.items()}
         if each is not None:
             shapes = {name: _one_each(spec) if name not in _FURTHER else spec for name, spec in shapes.items()}
-        values = {name: tensor(spec, 2 if name == "edge_index" else limit) for name, spec in shapes.items()}
-        shown = ", ".join(f"{name}={_spec(value)}" for name, value in values.items())
-        value: Any = values if use.is_mapping else SimpleNamespace(**values)
-        yield ExampleInput((value,), spec=f"{{{shown}}}")
+        made = {name: tensor(spec, limit) for name, spec in shapes.items()}
+        value: Any = made if use.is_mapping else SimpleNamespace(**made)
+        yield ExampleInput((value,), spec=_shown(value))
 
 
 def _one_each(spec: InputSpec) -> InputSpec:
