@@ -37,9 +37,11 @@ def graph(
     verbose: options.Verbose = False,
     color: options.Color = "auto",
 ) -> int:
-    """Draw a model as dropcheck sees it: its dropouts, its norms with their shifts, and the way of harmful noise.
+    """Draw a model: dropouts, norms, and the way of harmful noise.
 
-    Blocks that repeat are shown once. Exit code: 0, 2 wrong usage, 3 something could not be analysed.
+    Norms show their shifts. Blocks that repeat are shown once.
+
+    Exit code: 0 drawn, 2 wrong usage, 3 something could not be analysed.
     """
     from dropcheck.run import subjects_of
 

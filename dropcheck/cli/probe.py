@@ -38,10 +38,11 @@ def probe(
     verbose: options.Verbose = False,
     color: options.Color = "auto",
 ) -> int:
-    """Run batches and measure the actual shift at every batch norm, beside the predicted one.
+    """Measure the shift at every batch norm on batches of data.
 
-    Every batch runs twice, with dropout off and with dropout on; nothing is trained. Ctrl-C ends it with what was
-    measured so far. Under torchrun the batches are shared among the processes, and the first of them reports.
+    It is shown beside the predicted one. Every batch runs twice, with dropout off and with dropout on; nothing is
+    trained. Ctrl-C ends it with what was measured so far. Under torchrun the batches are shared among the processes,
+    and the first of them reports.
 
     Exit code: 0 measured, 1 a shift at or above --fail-on, 2 wrong usage, 3 not everything could be measured or
     predicted, 130 interrupted.

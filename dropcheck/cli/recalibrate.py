@@ -36,10 +36,10 @@ def recalibrate(
     verbose: options.Verbose = False,
     color: options.Color = "auto",
 ) -> int:
-    """Estimate the running statistics of batch norms again, with dropout off, and write a new file of weights.
+    """Estimate the running statistics again, with dropout off.
 
-    Only running means and variances change; the file keeps its format and everything else that is in it, and is marked
-    as recalibrated. Use training data, augmented as in training. Ctrl-C ends it, and nothing is written.
+    They go into a new file of weights, and nothing else changes: it keeps its format and all else that is in it, and is
+    marked as recalibrated. Use training data, augmented as in training. Ctrl-C ends it, and nothing is written.
 
     Exit code: 0 written, 2 wrong usage, 3 it could not be done and nothing was written, 130 interrupted.
     """

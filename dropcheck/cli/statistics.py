@@ -19,7 +19,7 @@ def stats(
     verbose: options.Verbose = False,
     color: options.Color = "auto",
 ) -> int:
-    """Show how far each layer's weights agree in sign: cos²θ and d·cos²θ.
+    """Show how far the weights of each layer agree: cos²θ, d·cos²θ.
 
     Dropout ahead of a layer shifts the batch norm behind it the less, the larger d·cos²θ is (Li et al. 2019, Table 1).
     """
