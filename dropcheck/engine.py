@@ -184,6 +184,7 @@ def _header(captured: CapturedModel) -> ModelReport:
         weights=captured.weights,
         layers=captured.layers,
         by_design=captured.by_design,
+        without=captured.without,
     )
 
 

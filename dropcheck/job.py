@@ -118,6 +118,7 @@ class CapturedModel:
     ``layers`` are its weight layers, known where weights are. ``by_design``: a model left out on purpose (a part of
     another analysed model), which is no failure. ``parts``: the classes it is made of that other files of the user
     define, as targets. ``switched``: the arguments, as source text, that differ from the model as it is written.
+    ``without``: the packages that are not installed and that the model turned out not to need.
     """
 
     target: str
@@ -135,6 +136,7 @@ class CapturedModel:
     guessed: tuple[float, ...] = ()
     parts: tuple[str, ...] = ()
     switched: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,8 @@ class ModelReport:
     ``reason`` says why a model was not analysed (and, for a part of another model, where it was); of an analysed one,
     what its trained weights could not tell. ``weights`` says which file those come from and how it was read.
     ``layers`` are its weight layers, known where weights are. ``opaque`` lists the operations nothing is known about.
-    ``by_design``: left out on purpose, as a part of another analysed model, which is no failure.
+    ``by_design``: left out on purpose, as a part of another analysed model, which is no failure. ``without``: packages
+    that its file imports, that are not installed and that it did not need.
     """
 
     target: str
@@ -79,6 +80,7 @@ class ModelReport:
     norms: tuple[NormReport, ...] = ()
     dropouts: tuple[DropoutReport, ...] = ()
     by_design: bool = False
+    without: tuple[str, ...] = ()
 
 
 class ErrorKind(StrEnum):

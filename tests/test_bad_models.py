@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from dropcheck.job import Job, Outcome
 from dropcheck.load import build as building
 from dropcheck.load.failure import LoadError, TookTooLong, limited
+from dropcheck.load.model import quoted
 from dropcheck.result import ErrorKind, Status
 from dropcheck.worker import Worker
 
@@ -97,3 +99,9 @@ def test_a_model_of_two_thousand_modules_with_shared_parameters(load: Load) -> N
     )
     (model,) = outcome.models
     assert (model.status, model.input, outcome.errors) == (Status.ANALYSED, "2x4", ())
+
+
+@pytest.mark.parametrize("target", ["a.py:N(2)", "a.py:N(act='relu')", "a.py:N(a='$x')", """a.py:N(a='"')"""])
+def test_a_line_to_write_is_one_word_of_a_shell(target: str) -> None:
+    assert shlex.split(quoted(target)) == [target]
+    assert "'\"'" not in quoted(target) or "$" in target or '"' in target

@@ -144,6 +144,12 @@ def test_notes_of_one_kind_are_one_paragraph() -> None:
     assert "a.py:N1: note: imported without dgl" in render(Report(models=models), "concise")
 
 
+def test_packages_that_were_not_needed_are_named_when_everything_is() -> None:
+    report = Report(models=(replace(CLEAN.models[0], without=("dgl", "tqdm")),))
+    assert "lacks: dgl, tqdm, which it does not need\n" in render(report, "text", verbose=True)
+    assert "dgl" not in render(report, "text") + render(report, "concise") + render(report, "json")
+
+
 def test_the_same_help_is_given_once() -> None:
     findings = tuple(replace(FINDINGS[1], model=f"nets/stack.py:N{number}", site=None) for number in range(3))
     text = render(Report(findings), "text")

@@ -60,13 +60,16 @@ def test_what_does_without_a_package_is_analysed(load: Load) -> None:
     )
     model = the_model(outcome)
     assert (model.status, model.input, outcome.errors) == (Status.ANALYSED, "2x4", ())
-    assert model.remark == "imported without absent_plots, absent_zoo, which it did not need"
+    assert model.without == ("absent_plots", "absent_zoo")
 
 
 @pytest.mark.parametrize(
     ("layer", "forward", "needs"),
     [
         ("absent.Conv(4, 4)", "self.layer(x)", "absent.Conv"),
+        ("nn.Sequential(absent.Conv(4, 4))", "self.layer(x)", "absent.Conv"),
+        ("nn.Linear(absent.zoo().features, 4)", "self.layer(x)", "absent.zoo.features"),
+        ("absent.rate", "nn.functional.relu(self.layer)", "absent"),
         ("nn.Identity()", "absent.ops.mean(x, 1)", "absent.ops.mean"),
         ("absent.wrap(nn.Linear(4, 4))", "self.layer(x)", "absent.wrap"),
         ("absent.rate", "x * (self.layer + 1)", "absent.rate"),
@@ -81,7 +84,7 @@ def test_what_needs_it_fails_by_its_name(load: Load, layer: str, forward: str, n
     assert the_model(outcome).status is Status.FAILED
     assert needs in error.message
     assert "'absent' is not installed" in error.message
-    assert error.hint == "install 'absent' into the environment dropcheck runs in"
+    assert error.hint == "install 'absent' into the environment dropcheck runs in: pip install absent"
 
 
 def test_a_model_whose_base_is_missing_is_named(load: Load) -> None:
@@ -121,7 +124,7 @@ def test_imports_that_are_prepared_for_absence_get_none(load: Load) -> None:
         net = nn.Sequential(nn.Linear(4, 2), nn.ReLU())
         """
     )
-    assert the_model(outcome).remark == "imported without absent_too, which it did not need"
+    assert the_model(outcome).without == ("absent_too",)
 
 
 def test_a_package_of_the_project_is_found_above_the_file(worker: Worker, tmp_path: Path) -> None:
@@ -132,4 +135,4 @@ def test_a_package_of_the_project_is_found_above_the_file(worker: Worker, tmp_pa
     path = tmp_path / "scripts" / "train.py"
     path.write_text("from torch import nn\nfrom layers.blocks import Block\nnet = nn.Sequential(Block(5, 2))\n")
     (outcome,) = worker.run([Job("train.py", path=str(path))])
-    assert (the_model(outcome).input, the_model(outcome).remark) == ("2x5", None)
+    assert (the_model(outcome).input, the_model(outcome).without) == ("2x5", ())

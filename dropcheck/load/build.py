@@ -24,6 +24,7 @@ from dropcheck.capture import construction_sites
 from dropcheck.graph import Site
 from dropcheck.load.failure import foreign, limited
 from dropcheck.load.meta import MetaConstruction, NeedsValues, RealConstruction, untouched
+from dropcheck.load.stubs import MissingPackage, blamed
 from dropcheck.result import ErrorKind
 
 _CONSTRUCT_HINT = "give constructor arguments it accepts, as in nets.py:Net(depth=20), or a function without arguments"
@@ -95,8 +96,14 @@ def _on_meta(make: Callable[[], Any]) -> nn.Module | None:
 
 def _constructed(make: Callable[[], Any], what: str, initialised: bool = False) -> nn.Module:
     seed()
-    with nullcontext() if initialised else initialisation_skipped():
-        model = make()
+    try:
+        with nullcontext() if initialised else initialisation_skipped():
+            model = make()
+    except Exception as error:
+        dotted = blamed(error)
+        if dotted is None:
+            raise
+        raise MissingPackage(dotted).with_traceback(error.__traceback__) from error
     if not isinstance(model, nn.Module):
         raise TypeError(f"expected an nn.Module, got {type(model).__name__}")
     return model

@@ -8,13 +8,23 @@ import signal
 import threading
 import traceback
 import urllib.error
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 from dropcheck.result import AnalysisError, ErrorKind
 
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+
+
+_SOLD_AS = {
+    "PIL": "pillow",
+    "cv2": "opencv-python-headless",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}
+"""Packages that are installed by another name than they are imported by."""
 
 
 class LoadError(Exception):
@@ -73,6 +83,13 @@ def foreign(kind: ErrorKind, what: str, hint: str, file: str | None = None) -> I
         raise LoadError(kind, f"{what}: {described(error, file)}", _hint(error, hint), _details(error)) from error
 
 
+def to_install(packages: Iterable[str]) -> str:
+    """What to do about packages that are not there, named as they are imported."""
+    names = list(packages)
+    command = " ".join(_SOLD_AS.get(name, name) for name in names)
+    return f"install {', '.join(map(repr, names))} into the environment dropcheck runs in: pip install {command}"
+
+
 def described(error: BaseException, file: str | None = None) -> str:
     """``ValueError: message (nets.py, line 3)``: the exception's first line and where in the user's code it arose."""
     if isinstance(error, SystemExit):
@@ -100,7 +117,7 @@ def _line(error: BaseException, file: str | None) -> str | None:
 
 def _hint(error: BaseException, otherwise: str) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name:
-        return f"install {error.name.partition('.')[0]!r} into the environment dropcheck runs in"
+        return to_install([error.name.partition(".")[0]])
     if isinstance(error, TookTooLong | urllib.error.URLError | ConnectionError | TimeoutError):
         return "write a function without arguments that returns it without downloading or waiting for anything"
     if isinstance(error, FileNotFoundError):

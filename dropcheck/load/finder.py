@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import site
 import sys
 import sysconfig
@@ -16,7 +17,7 @@ from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
 
-from dropcheck.load.stubs import Importing, stub
+from dropcheck.load.stubs import MENTIONED, NOT_INSTALLED, Importing, MissingPackage, stub
 
 _SCHEMES = ("stdlib", "platstdlib", "purelib", "platlib")
 _LIBRARIES = (*(sysconfig.get_path(scheme) for scheme in _SCHEMES), *site.getsitepackages())
@@ -69,9 +70,9 @@ def _importing_file() -> str | None:
     frame: FrameType | None = sys._getframe(2)
     while frame is not None and _is_machinery(frame.f_code.co_filename):
         frame = frame.f_back
-    if frame is None or os.path.realpath(frame.f_code.co_filename).startswith(_INSTALLED):
+    file = "" if frame is None else frame.f_code.co_filename
+    if frame is None or os.path.realpath(file).startswith(_INSTALLED) or f"{os.sep}site-packages{os.sep}" in file:
         return None
-    file = frame.f_code.co_filename
     return file if frame.f_lineno in _plain_imports(file) else None
 
 
@@ -126,5 +127,13 @@ def stubbed() -> Iterator[dict[str, None]]:
 
 
 def missing() -> tuple[str, ...]:
-    """The packages that stand-ins stand for."""
-    return tuple(name for one in sys.meta_path if isinstance(one, _Finder) for name in one.missing)
+    """The packages that stand-ins stand for, by name."""
+    return tuple(sorted(name for one in sys.meta_path if isinstance(one, _Finder) for name in one.missing))
+
+
+def lacking(message: str) -> tuple[str, ...]:
+    """The packages whose absence a failure's message speaks of: all that are missing if it meets a stand-in."""
+    named = re.search(rf"{MissingPackage.__name__}: .*'(\w+)' {NOT_INSTALLED}", message)
+    if named is not None:
+        return (named[1],)
+    return missing() if re.search(MENTIONED, message) else ()

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from dropcheck.job import Job
-from dropcheck.load.failure import LoadError, foreign
+from dropcheck.load.failure import LoadError, foreign, to_install
 from dropcheck.load.finder import stubbed
 from dropcheck.result import ErrorKind
 
@@ -37,8 +37,7 @@ def import_job(job: Job, level: int = 0) -> ModuleType:
             # Some line needs more than a stand-in can be: then what is not there is the reason.
             first = next(iter(missing))
             message = f"importing it failed: ModuleNotFoundError: No module named {first!r}, and {error.message}"
-            hint = f"install {', '.join(map(repr, missing))} into the environment dropcheck runs in"
-            raise LoadError(ErrorKind.IMPORT, message, hint, error.details) from error
+            raise LoadError(ErrorKind.IMPORT, message, to_install(missing), error.details) from error
 
 
 def _imported(job: Job, level: int) -> ModuleType:

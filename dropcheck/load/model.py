@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -17,11 +18,11 @@ from dropcheck.job import CapturedModel, Job
 from dropcheck.load.arguments import Arguments, Unknown, argument_sets
 from dropcheck.load.build import Built, adopt, build
 from dropcheck.load.checkpoint import Recalibrated, read
-from dropcheck.load.failure import LoadError, foreign
-from dropcheck.load.finder import missing
+from dropcheck.load.failure import LoadError, foreign, to_install
+from dropcheck.load.finder import lacking, missing
 from dropcheck.load.inputs import Examples
 from dropcheck.load.statistics import statistics
-from dropcheck.load.stubs import MissingPackage
+from dropcheck.load.stubs import NOT_INSTALLED
 from dropcheck.load.trained import weighed, with_statistics
 from dropcheck.result import AnalysisError, ErrorKind, Status
 
@@ -120,7 +121,7 @@ def _first_that_works(live: Live, target: str, name: str, make: Callable[..., An
     try:
         for _, arguments in zip(range(MOST_BUILDS), argument_sets(make, live.job.call, others), strict=False):
             result = with_arguments(live, target, name, make, arguments)
-            if result.error is None or not arguments.assumed or _lacks_package(result.error):
+            if result.error is None or not arguments.assumed or lacking(result.error.message):
                 return result
             captures += result.built is not None
             first = result if first is None or (first.built is None and result.built is not None) else first
@@ -130,10 +131,6 @@ def _first_that_works(live: Live, target: str, name: str, make: Callable[..., An
         return Analysis(CapturedModel(target, Status.SKIPPED, f"{unknown}; {_line_to_write(target, unknown.call)}"))
     assert first is not None
     return _skipped_guess(first, target)
-
-
-def _lacks_package(error: AnalysisError) -> bool:
-    return MissingPackage.__name__ in error.message
 
 
 def _skipped_guess(first: Analysis, target: str) -> Analysis:
@@ -149,7 +146,14 @@ def _line_to_write(target: str, call: str) -> str:
     symbol = target.rpartition(":")[2]
     if any(not_literal in call for not_literal in ("SimpleNamespace(", "nn.", "torch.")):
         return f"write a function without arguments that returns {symbol}({call}) with the right values"
-    return f"write them: dropcheck lint '{target}({call})', or a function without arguments that returns it"
+    return f"write them: dropcheck lint {quoted(f'{target}({call})')}, or a function without arguments that returns it"
+
+
+def quoted(text: str) -> str:
+    """As one word of a shell: in single quotes, or in double ones where the text has single ones."""
+    if "'" not in text:
+        return f"'{text}'"
+    return shlex.quote(text) if set('"$`\\!') & set(text) else f'"{text}"'
 
 
 def with_arguments(live: Live, target: str, name: str, make: Callable[..., Any], arguments: Arguments) -> Analysis:
@@ -193,7 +197,6 @@ def _captured(
     except LoadError as error:
         failed = CapturedModel(target, Status.FAILED, error.message, arguments=text, input=live.job.input)
         return Analysis(failed, error.report(target), built)
-    without = ", ".join(missing())
     captured = CapturedModel(
         target,
         Status.ANALYSED,
@@ -201,7 +204,7 @@ def _captured(
         arguments=text,
         input=result.input,
         graph=result.graph,
-        remark=f"imported without {without}, which it did not need" if without else None,
+        without=missing(),
     )
     return Analysis(captured, None, built, result.example)
 
@@ -212,8 +215,9 @@ def _capture(live: Live, built: Built, hints: dict[str, Any]) -> Capture:
     try:
         return capture(built.model, inputs, twin=built.twin, built=built.sites, failed=examples.learn)
     except CaptureError as error:
-        if MissingPackage.__name__ in error.message:
-            hint = f"install {', '.join(map(repr, missing()))} into the environment dropcheck runs in"
-            raise LoadError(ErrorKind.IMPORT, error.message, hint, error.details) from error
+        wanted = lacking(error.message)
+        if wanted:
+            told = "" if NOT_INSTALLED in error.message else f", and {', '.join(map(repr, wanted))} {NOT_INSTALLED}"
+            raise LoadError(ErrorKind.IMPORT, error.message + told, to_install(wanted), error.details) from error
         message = error.message if live.job.input is None else f"with --input {live.job.input} {error.message}"
         raise LoadError(ErrorKind.CAPTURE, message, error.hint, error.details) from error

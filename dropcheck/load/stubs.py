@@ -6,7 +6,9 @@ is calculated with after the import, raises MissingPackage.
 
 from __future__ import annotations
 
+import re
 import sys
+import traceback
 from collections.abc import Iterator
 from functools import cache
 from types import FrameType
@@ -16,13 +18,15 @@ from torch import Tensor, fx, nn
 
 from dropcheck.load.known_bases import KNOWN_BASES
 
+NOT_INSTALLED = "is not installed"
+
 
 class MissingPackage(ModuleNotFoundError):
     """Something of a package that is not installed was to do something."""
 
     def __init__(self, dotted: str) -> None:
         package = dotted.partition(".")[0]
-        super().__init__(f"it needs {dotted}, and {package!r} is not installed", name=package)
+        super().__init__(f"it needs {dotted}, and {package!r} {NOT_INSTALLED}", name=package)
 
 
 class Importing:
@@ -83,6 +87,10 @@ class Stub:
         return None
 
 
+MENTIONED = r"\bStub(Type)?\b"
+"""In the message of what complains about being given a stand-in."""
+
+
 def _refuses(self: Any, *_: Any) -> Any:
     """What happens to anything but calls."""
     if Importing.active:
@@ -126,6 +134,17 @@ def _called(dotted: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 def _defines(caller: FrameType, value: Any) -> bool:
     name = caller.f_globals.get("__name__")
     return callable(value) and hasattr(value, "__qualname__") and getattr(value, "__module__", None) == name
+
+
+def blamed(error: Exception) -> str | None:
+    """What of a missing package a call failed for that was handed a stand-in; None if none was the reason."""
+    if re.search(MENTIONED, str(error)):
+        for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
+            for value in frame.f_locals.values():
+                for one in value if isinstance(value, tuple | list) else (value,):
+                    if isinstance(one, Stub | StubType) and one.dotted:
+                        return one.dotted
+    return None
 
 
 def missing_base(value: object) -> str | None:

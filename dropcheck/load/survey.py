@@ -14,7 +14,7 @@ from torch import nn
 from dropcheck.job import Build, CapturedModel
 from dropcheck.load.arguments import required
 from dropcheck.load.build import Built
-from dropcheck.load.failure import LoadError
+from dropcheck.load.failure import LoadError, to_install
 from dropcheck.load.model import Analysis, Live, analysed, is_model_class, with_weights
 from dropcheck.load.stubs import missing_base
 from dropcheck.nearest import suggest
@@ -77,10 +77,8 @@ def survey(live: Live, scanned: Scan) -> Iterator[Began | Analysis]:
 def _without_base(target: str, base: str) -> Analysis:
     package = base.partition(".")[0]
     message = f"it derives from {base}, and {package!r} is not installed"
-    hint = f"install {package!r} into the environment dropcheck runs in"
-    return Analysis(
-        CapturedModel(target, Status.FAILED, message), AnalysisError(target, ErrorKind.IMPORT, message, hint)
-    )
+    error = AnalysisError(target, ErrorKind.IMPORT, message, to_install([package]))
+    return Analysis(CapturedModel(target, Status.FAILED, message), error)
 
 
 def _by_hand(live: Live, settled: Build, candidates: Iterable[str]) -> Analysis:

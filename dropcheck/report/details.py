@@ -21,6 +21,7 @@ def details(console: Console, model: ModelReport) -> Block:
         return list(headed(console, target, model.status, "dim", model.reason or ""))
     block: Block = list(headed(console, target, "analysed", "bold green", _how(model)))
     block += field(console, "built", call_of(model))
+    block += field(console, "lacks", f"{', '.join(model.without)}, which it does not need" if model.without else "")
     if model.norms or model.dropouts:
         block.append(Padding(_layers(model), (0, 0, 0, 2)))
     return block

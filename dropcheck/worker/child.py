@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from dropcheck.job import CapturedModel, Job
 from dropcheck.result import AnalysisError, ErrorKind
 from dropcheck.table import Progress, ShiftTable
+from dropcheck.worker.echo import echoed
 from dropcheck.worker.protocol import Request, line
 
 _PR_SET_PDEATHSIG = 1
@@ -69,7 +70,13 @@ def _work(job: Job) -> Iterator[Any]:
     from dropcheck.load import analyse
 
     torch.set_num_threads(1)  # other jobs use the other cores
-    return analyse(job)
+    return _echoing(job.label, analyse(job))
+
+
+def _echoing(label: str, results: Iterator[Any]) -> Iterator[Any]:
+    """Models are built and run many times over: what they print then is worth reading once."""
+    with echoed(label):
+        yield from results
 
 
 def _internal(label: str, error: Exception) -> AnalysisError:
