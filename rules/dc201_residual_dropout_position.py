@@ -8,6 +8,8 @@ from dropcheck.graph import Node
 from dropcheck.relocation import Lone, lone_dropouts, met_by_dropout, moves
 from dropcheck.rule import Example, Finding, Rule, Severity, Subject
 
+_NO_BETTER = ", which is no better"
+
 _BLOCK = """\
 class Block(nn.Module):
     def __init__(self, width):
@@ -40,10 +42,10 @@ class ResidualDropoutPosition(Rule):
 
     ## Near misses
     Left alone: the dropout of Wide ResNet, which is in its place; branches in which noise meets no norm with stored
-    statistics (layer norm, a drop rate of 0, dropout or batch norms held in evaluation mode); stochastic depth; a
-    dropout that would cause no less shift in the other place. Behind the last weight layer it is DC202, on the stream
-    DC204, and several in one branch are DC203. In a branch that ends in a batch norm, a dropout ahead of the last
-    weight layer is as well placed as it can be there: that is said, as info, where the shift is worth a warning.
+    statistics (layer norm, a drop rate of 0, dropout or batch norms held in evaluation mode); stochastic depth. Behind
+    the last weight layer it is DC202, on the stream DC204, and several in one branch are DC203. Where the right place
+    would cause no less shift (a last weight layer narrower than the one before), or is taken already (a branch that ends
+    in a batch norm, the dropout ahead of its last weight layer), that is said as info if the shift is worth a warning.
 
     ## Options
     `thresholds.warning`: the shift ratio from which this is a warning, below it is info. It is never an error.
@@ -123,6 +125,27 @@ net = nn.Sequential(nn.Linear(16, 64), Residual(64))
             input="4x16",
         ),
         Example(
+            "a bottleneck, whose last layer is narrower than the one before",
+            """\
+class Bottleneck(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.bn1, self.conv1 = nn.BatchNorm2d(4 * width), nn.Conv2d(4 * width, width, 1)
+        self.bn2, self.conv2 = nn.BatchNorm2d(width), nn.Conv2d(width, width, 3, padding=1)
+        self.bn3, self.conv3 = nn.BatchNorm2d(width), nn.Conv2d(width, 4 * width, 1)
+
+    def forward(self, x):
+        h = F.dropout(F.relu(self.bn2(self.conv1(F.relu(self.bn1(x))))), 0.3, self.training)
+        return x + self.conv3(F.relu(self.bn3(self.conv2(h))))
+
+net = nn.Sequential(nn.Conv2d(3, 256, 3, padding=1), Bottleneck(64), nn.BatchNorm2d(256))
+""",
+            expect=(
+                "9: info dropout(0.30) of a residual branch stands behind '1.conv1' and ahead of batch norm '1.bn3' (Δ = 0.93 at '1.bn3'); between '1.bn3' and its last weight layer '1.conv3' it would be 0.92, which is no better",
+            ),
+            input="2x3x8x8",
+        ),
+        Example(
             "a drop rate of zero",
             _BLOCK.format(
                 "h = self.drop(self.conv1(F.relu(self.bn1(x))))", "h = self.conv2(F.relu(self.bn2(h)))"
@@ -160,13 +183,15 @@ net = nn.Sequential(nn.Linear(16, 64), Residual(64))
     def check(self, subject: Subject) -> Iterator[Finding]:
         for move in moves(subject):
             met, norm = move.met, move.lone.next_norm
-            if norm is not None and move.better:
-                severity = min(subject.severity(met.delta), Severity.WARNING, key=lambda one: one.rank)
-                message = (
-                    f"{met.noise} of a residual branch stands {_stands(move.lone, norm)} "
-                    f"(Δ = {met.delta:.2f} at {met.norm.path!r}); {move.gain}"
-                )
-                yield self.finding(subject, met.dropout, severity, message, norm=met.norm, delta=met.delta)
+            severity = min(subject.severity(met.delta), Severity.WARNING, key=lambda one: one.rank)
+            if norm is None or (severity is Severity.INFO and not move.better):
+                continue
+            message = (
+                f"{met.noise} of a residual branch stands {_stands(move.lone, norm)} "
+                f"(Δ = {met.delta:.2f} at {met.norm.path!r}); {move.gain}{'' if move.better else _NO_BETTER}"
+            )
+            least = severity if move.better else Severity.INFO
+            yield self.finding(subject, met.dropout, least, message, norm=met.norm, delta=met.delta)
         yield from self._without_a_place(subject)
 
     def _without_a_place(self, subject: Subject) -> Iterator[Finding]:

@@ -74,10 +74,10 @@ class DropoutAfterLastWeight(Rule):
         ),
         Example(
             "functional, within the addition",
-            _BLOCK.format("out = self.conv2(F.relu(self.bn2(out)))", "x + F.dropout2d(out, 0.3, self.training)"),
+            _BLOCK.format("out = self.conv2(F.relu(self.bn2(out)))", "x + F.dropout2d(out, 0.4, self.training)"),
             expect=(
-                "11: warning dropout2d(0.30) ends a residual branch, behind its last weight layer '1.conv2' (Δ = 0.82 at '2.bn1'); between '1.bn2' and its last weight layer '1.conv2' it would be 0.90",
-                "11: warning dropout2d(0.30) ends a residual branch, behind its last weight layer '2.conv2' (Δ = 0.87 at '3'); it belongs between '2.bn2' and its last weight layer '2.conv2'",
+                "11: warning dropout2d(0.40) ends a residual branch, behind its last weight layer '1.conv2' (Δ = 0.75 at '2.bn1'); between '1.bn2' and its last weight layer '1.conv2' it would be 0.85",
+                "11: warning dropout2d(0.40) ends a residual branch, behind its last weight layer '2.conv2' (Δ = 0.82 at '3'); it belongs between '2.bn2' and its last weight layer '2.conv2'",
             ),
             input="2x3x8x8",
         ),
