@@ -51,7 +51,8 @@ class Dropout:
     """Multiplicative noise with mean 1 that only training knows.
 
     ``kind`` is the class or function used (``Dropout2d``, ``dropout``, ``DropPath``); ``drop_rate`` in [0, 1] is the
-    probability of zeroing; ``alpha``: the SELU variant, which also shifts and rescales.
+    probability of zeroing; ``alpha``: the SELU variant, which also shifts and rescales; ``base``: the layer of PyTorch
+    whose forward a class of another name inherits, otherwise empty.
 
     Of a mask written by hand ``kind`` is ``mask``, or ``noise`` where nothing is zeroed (Gaussian dropout, Uout):
     ``drop_rate`` is then that of the Bernoulli dropout with the same Var[A]. A class whose forward is nothing else
@@ -62,6 +63,12 @@ class Dropout:
     drop_rate: float
     granularity: Granularity = Granularity.ELEMENT
     alpha: bool = False
+    base: str = ""
+
+    @property
+    def layer(self) -> str:
+        """What PyTorch calls it, for classes and functions of PyTorch and their subclasses."""
+        return self.base or self.kind
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,14 @@ class ChannelDropoutShape(Rule):
             input="2x3x8x8",
         ),
         Example(
+            "under a name of its own",
+            "class SpatialDropout(nn.Dropout2d):\n    pass\n\n" + _HEAD.format("SpatialDropout(0.5)"),
+            expect=(
+                "12: warning SpatialDropout(0.50) finds no channels in its 2-D input: it drops single values as Dropout does, which later versions of PyTorch will refuse",
+            ),
+            input="2x3x8x8",
+        ),
+        Example(
             "functional, on a sequence",
             """\
 class Net(nn.Module):
@@ -125,13 +133,13 @@ net = nn.Sequential(
             if happens is None or not isinstance(node.op, Dropout):
                 continue
             layers = _layers_above(subject.graph) if layers is None else layers
-            if not _is_one_sample(node.op.kind, layers[node.name]):
+            if not _is_one_sample(node.op.layer, layers[node.name]):
                 yield self.finding(subject, node, Severity.WARNING, f"{shown(node.op)} {happens}")
 
 
 def _what_happens(node: Node) -> str | None:
     """What PyTorch does with an input of this many axes, where that is not dropping the channels of N×C×…"""
-    kind, shape = getattr(node.op, "kind", ""), node.shape or ()
+    kind, shape = getattr(node.op, "layer", ""), node.shape or ()
     rank, axes = len(shape), _AXES.get(kind.lower())
     if kind in _ALPHA and rank == 2:
         return "finds no channels in its 2-D input: it drops single values as AlphaDropout does"

@@ -185,7 +185,7 @@ class Net(nn.Module):
     def check(self, subject: Subject) -> Iterator[Finding]:
         for node in subject.graph.of(Dropout):
             drop = node.op
-            if not isinstance(drop, Dropout) or drop.drop_rate == 0.0 or drop.kind in DROPOUT_LAYER_KINDS:
+            if not isinstance(drop, Dropout) or drop.drop_rate == 0.0 or drop.layer in DROPOUT_LAYER_KINDS:
                 continue
             if node.random_in_eval and not _is_half(subject, node):
                 message = f"{shown(drop)} stays on after model.eval(): it was run in evaluation mode, and it drops"

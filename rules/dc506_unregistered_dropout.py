@@ -162,7 +162,7 @@ class Net(nn.Module):
             op = node.op
             if not isinstance(op, Dropout | Attention | Recurrent) or not node.random_in_eval or op.drop_rate == 0.0:
                 continue
-            if op.kind not in _LAYERS:
+            if (op.layer if isinstance(op, Dropout) else op.kind) not in _LAYERS:
                 continue
             message = f"{op.kind} drops after model.eval(), which does not reach it: it was run in evaluation mode"
             found = self.finding(subject, node, Severity.ERROR, message)

@@ -91,12 +91,17 @@ def test_instance_norm_that_tracks_remembers() -> None:
     assert only(captured(nn.Sequential(nn.InstanceNorm2d(3, track_running_stats=True))), ops.BatchNorm).remembers
 
 
+class SpatialDropout(nn.Dropout2d):
+    pass
+
+
 @pytest.mark.parametrize(
     ("layer", "expected"),
     [
         (nn.Dropout(0.3), ops.Dropout("Dropout", 0.3)),
         (nn.Dropout2d(0.3), ops.Dropout("Dropout2d", 0.3, Granularity.CHANNEL)),
         (nn.AlphaDropout(0.3), ops.Dropout("AlphaDropout", 0.3, alpha=True)),
+        (SpatialDropout(0.3), ops.Dropout("SpatialDropout", 0.3, Granularity.CHANNEL, base="Dropout2d")),
         (Lambda(lambda s, x: F.dropout(x, 0.3, s.training)), ops.Dropout("dropout", 0.3)),
         (Lambda(lambda s, x: torch.dropout(x, 0.3, s.training)), ops.Dropout("dropout", 0.3)),
         (Lambda(lambda s, x: F.dropout2d(x, p=0.3)), ops.Dropout("dropout2d", 0.3, Granularity.CHANNEL)),

@@ -15,7 +15,8 @@ def dropout(granularity: Granularity, alpha: bool = False) -> Row:
 
     def row(call: Call) -> Op:
         rate = call.argument(1, "p", 0.5) if call.module is None else call.module.p
-        return ops.Dropout(call.kind, as_rate(rate), granularity, alpha)
+        base = call.target if call.module is not None and call.kind != call.target else ""
+        return ops.Dropout(call.kind, as_rate(rate), granularity, alpha, base)
 
     return row
 
