@@ -26,7 +26,8 @@ def fingerprinted(findings: Iterable[Finding], root: str = "") -> Iterator[Findi
 
     Findings without a site stay apart. A fingerprint is made of the rule's code and the first instance's file (relative
     to ``root``, default the working directory), model and operation, so it outlives moved lines, other numbers and a
-    change of which instance is the worst; groups that are alike in all that are numbered.
+    change of which instance is the worst; groups that are alike in all that are numbered. What the source's text shows
+    is known by that alone, so that it is the same whether models are built or not.
     """
     groups: dict[object, list[Finding]] = {}
     for finding in findings:
@@ -34,7 +35,9 @@ def fingerprinted(findings: Iterable[Finding], root: str = "") -> Iterator[Findi
         groups.setdefault((finding.code, key), []).append(finding)
     seen: Counter[tuple[str, ...]] = Counter()
     for group in sorted(groups.values(), key=lambda group: _order(group[0])):
-        identity = (group[0].code, stable_path(path_of(group[0]), root), symbol_of(group[0]), group[0].op)
+        first = group[0]
+        named = ("", first.said) if first.said else (symbol_of(first), first.op)  # as it is with --static
+        identity = (first.code, stable_path(path_of(first), root), *named)
         fingerprint = sha256("\0".join((*identity, str(seen[identity]))).encode()).hexdigest()[:16]
         seen[identity] += 1
         yield from (replace(finding, fingerprint=fingerprint) for finding in group)

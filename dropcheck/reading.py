@@ -17,7 +17,7 @@ from dropcheck.rule import Finding, Rule
 from dropcheck.source import Unreadable, text_of
 from dropcheck.syntax import SourceFile, Unparsable
 
-UNUSED_LAYER, MADE_ANEW, UNREACHED = "DC505", "DC502", "DC506"
+ALWAYS_ON, UNUSED_LAYER, MADE_ANEW, UNREACHED = "DC501", "DC505", "DC502", "DC506"
 _DRAWS = (Dropout, Attention, Recurrent, Constant)
 
 
@@ -176,7 +176,7 @@ def reconciled(
         same = suspected.same_fault(seen)
         if same is not None:
             told.add(id(same))
-        confirmed.append(seen if same is None else replace(same, model=seen.model, op=seen.op))
+        confirmed.append(seen if same is None else replace(same, model=seen.model, op=seen.op, said=same.op))
     rest = (one for one in reading.findings if id(one) not in told and not witness.denies(one))
     return tuple(rest), tuple(confirmed)
 
@@ -202,22 +202,28 @@ class _Suspected:
 
         A layer that evaluation does not reach may be one that forward makes anew, or one of many that a train() cuts
         off; where it was built nobody knows if the model does not have it registered, so that a suspicion about its
-        class stands for it.
+        class stands for it. A mask in a class that a class with layers out of reach uses, and that the text finds
+        nothing wrong with, is in such a layer.
         """
         codes = (seen.code, MADE_ANEW) if seen.code == UNREACHED else (seen.code,)
         for line in (*_lines(seen.site), *_lines(seen.built)):
             for one in self.at.get(line, []):
                 if one.code in codes:
                     return one
-        if seen.code != UNREACHED or seen.site is None:
+        if seen.site is None or seen.code not in (ALWAYS_ON, UNREACHED):
             return None
+        inside = self.reading.class_at(seen.site)
+        if seen.code == ALWAYS_ON:
+            known = {**self.cut_off, **self.unreached}
+            users = (one for (path, owner), one in known.items() if path == seen.site.path and owner != inside)
+            return next(users, None) if inside else None
         path, symbol = seen.site.path, seen.model.rpartition(":")[2]
-        around = (path, self.reading.class_at(seen.site) or "")
+        around = (path, inside or "")
         if seen.built is None and around in self.unreached:
             return self.unreached[around]
-        owners = (self.reading.class_at(seen.site), self.reading.class_at(seen.built), symbol)
+        holders = (inside, self.reading.class_at(seen.built), symbol)
         return next(
-            (self.cut_off[path, one] for one in owners if one is not None and (path, one) in self.cut_off), None
+            (self.cut_off[path, one] for one in holders if one is not None and (path, one) in self.cut_off), None
         )
 
 

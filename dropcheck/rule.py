@@ -62,6 +62,7 @@ class Finding:
     what was found in the source alone, ``op`` is the enclosing function with what it calls: ``Net.forward/dropout``.
     ``built``: where the layer at fault was constructed, if that is known and not the ``site``.
     ``occurrences``: how many instances of the same source line show it (the worst is the one described).
+    ``said``: the ``op`` that a fault seen in a model has in the source's text, if it is seen there too.
     """
 
     code: str
@@ -78,6 +79,7 @@ class Finding:
     occurrences: int = 1
     fingerprint: str = ""
     built: Site | None = None
+    said: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -214,6 +214,27 @@ class Net(nn.Module):
     def forward(self, x):
         return self.net(x)
 """,
+    "train() of a part": """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.1))
+        self.norm, self.head = nn.BatchNorm1d(3), nn.Linear(3, 3)
+    def train(self, mode=True): #!
+        self.training = mode
+        self.norm.train(mode)
+        return self
+    def forward(self, x):
+        return self.head(self.norm(self.body(x)))
+""",
+    "several in one line, one finding": """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = [nn.Dropout(0.1), nn.Dropout(0.2), nn.BatchNorm1d(3)] #!
+    def forward(self, x):
+        return self.layers[0](x)
+""",
     "ok: registering containers": """
 class Net(nn.Module):
     def __init__(self):
@@ -282,6 +303,21 @@ class C(nn.Module):
         for module in self.children():
             module.train(mode)
         return self
+class D(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.drop, self.norm = nn.Dropout(), nn.BatchNorm1d(3)
+    def train(self, mode=True):
+        self.drop.train(mode)
+        self.norm.eval()
+        return self
+class E(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.drop, self.norm = nn.Dropout(), nn.BatchNorm1d(3)
+    def train(self, mode=True):
+        for part in (self.drop, self.norm):
+            part.train(mode)
 """,
     "ok: a method that trains": """
 class Net(nn.Module):

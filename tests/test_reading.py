@@ -215,7 +215,35 @@ def linted(directory: Path, *arguments: str, code: int = 1, **files: str) -> lis
     return [(one["code"], one["location"]["line"], one["op"]) for one in json.loads(done.stdout)["findings"]]
 
 
+IN_A_LIST = """class Drop(nn.Dropout):
+    pass
+
+
+class DropPath(nn.Module):
+    def forward(self, x):
+        return x * (torch.rand(x.shape[0], 1) > 0.2) / 0.8 if self.training else x
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc, self.drops = nn.Linear(8, 8), [DropPath(), Drop(0.1)]
+
+    def forward(self, x):
+        return self.drops[1](self.drops[0](self.fc(x)))
+"""
+
+
 class TestRuns:
+    def test_layers_of_ones_own_out_of_reach_are_one_fault_and_its_baseline_holds_for_text_alone(
+        self, tmp_path: Path
+    ) -> None:
+        found = linted(tmp_path, "nets.py", "--write-baseline", "known.json", code=0, nets=HEADER + IN_A_LIST)
+        assert found == []
+        found = linted(tmp_path, "nets.py", nets=HEADER + IN_A_LIST)
+        assert [(code, line) for code, line, _ in found] == [("DC506", 17)]
+        assert linted(tmp_path, "nets.py", "--static", "--baseline", "known.json", code=0) == []
+
     def test_each_fault_once_whether_built_or_not(self, tmp_path: Path) -> None:
         found = linted(tmp_path, "nets.py", code=3, nets=HEADER + NETS)
         assert [(code, line) for code, line, _ in found] == [

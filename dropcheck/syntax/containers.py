@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from dropcheck.graph import Site
@@ -43,32 +44,38 @@ def in_plain_containers(file: SourceFile, klass: Scope) -> Iterator[Unreached]:
         for attr, kept_in, value in _kept(file, method):
             if _is_registered(file, klass, attr) or _minds_mode_itself(kin, attr) or _is_gated(file, klass, attr):
                 continue
-            for call in file.layers.constructors_in(value, file.layers.minds_mode):
-                if not _inside_registering(file, value, call):
-                    what = f"{call.called} in a plain {kept_in}, self.{attr},"
-                    message = f"{what} is not registered: model.eval() does not reach it"
-                    yield Unreached(call.site, method.qualname, attr, message)
+            made = file.layers.constructors_in(value, file.layers.minds_mode)
+            outer = (call for call in made if not _inside_registering(file, value, call))
+            for _, line in groupby(outer, lambda call: call.site.line):
+                first, *others = line
+                called = list(dict.fromkeys(call.called for call in (first, *others)))
+                what = f"{' and '.join(called)} in a plain {kept_in}, self.{attr},"
+                fault = "is not registered: model.eval() does not reach it"
+                if len(called) > 1:
+                    fault = "are not registered: model.eval() does not reach them"
+                yield Unreached(first.site, method.qualname, attr, f"{what} {fault}")
 
 
 def _kept(file: SourceFile, method: Scope) -> Iterator[tuple[str, str, Expr]]:
     """What a method puts into plain containers on self: attribute, kind of container, expression."""
     for one in method.assignments:
-        attr, value = _on_self(file, one.target, method), one.value
+        attr, value = on_self(file, one.target, method), one.value
         if attr and value is not None:
             for kind, display in _displays(file, value, method):
                 yield attr, kind, display
         elif isinstance(one.target, Subscript) and value is not None:
-            attr = _on_self(file, one.target.value, method)
+            attr = on_self(file, one.target.value, method)
             if attr and (kind := _plain(file, method, attr)):
                 yield attr, kind, value
     for call in method.calls:
         if call.called in _GROWS and isinstance(call.function, Attribute) and call.arguments:
-            attr = _on_self(file, call.function.value, method)
+            attr = on_self(file, call.function.value, method)
             if attr and (kind := _plain(file, method, attr)):
                 yield from ((attr, kind, one.value) for one in call.arguments)
 
 
-def _on_self(file: SourceFile, target: Expr, method: Scope) -> str:
+def on_self(file: SourceFile, target: Expr, method: Scope) -> str:
+    """The attribute of ``self`` that an expression in a method is; empty for anything else."""
     is_own = isinstance(target, Attribute) and file.names.instance_of(target.value, method) is not None
     return target.attr if is_own and isinstance(target, Attribute) else ""
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from dropcheck.syntax.containers import Unreached, in_plain_containers
+from dropcheck.syntax.containers import Unreached, in_plain_containers, on_self
 from dropcheck.syntax.scope import Kind, Scope
 from dropcheck.syntax.tree import Attribute, Call, Name
 
@@ -69,14 +69,31 @@ def _cut_off(file: SourceFile, klass: Scope) -> Iterator[Unreached]:
             mode = method.parameters[1:2]
             if name == "train" and (len(method.parameters) > 2 or not mode or not _MODE.match(mode[0].name)):
                 continue
-            if any(call.called in _SETS_MODE for call in method.calls) or _sets_modes_elsewhere(klass, method):
+            if _sets_modes_elsewhere(klass, method):
                 continue
-            if file.layers.holds(klass, file.layers.has_mode):
-                message = (
-                    f"{klass.name}.{name}() does not call super().{name}(): "
-                    f"model.eval() does not reach the layers of {klass.name}"
-                )
+            if layers := _left_out(file, klass, method):
+                message = f"{klass.name}.{name}() does not call super().{name}(): model.eval() does not reach {layers}"
                 yield Unreached(method.site, method.qualname, name, message)
+
+
+def _left_out(file: SourceFile, klass: Scope, method: Scope) -> str:
+    """The layers that a ``train`` or ``eval`` does not reach, in words; empty if it may reach them all."""
+    setting = [call for call in method.calls if call.called in _SETS_MODE]
+    if not setting:
+        return f"the layers of {klass.name}" if file.layers.holds(klass, file.layers.has_mode) else ""
+    reached = set()
+    for call in setting:
+        layer = call.function.value if isinstance(call.function, Attribute) else call.function
+        reached.add(on_self(file, layer, method))
+    if "" in reached:
+        return ""
+    made = (one for scope in file.names.lineage(klass) for inner in scope.scopes for one in inner.assignments)
+    kept = {
+        on_self(file, one.target, one.scope): None
+        for one in made
+        if one.value is not None and file.layers.constructors_in(one.value, file.layers.minds_mode)
+    }
+    return " and ".join(f"self.{attr}" for attr in kept if attr not in ("", *reached))
 
 
 def _sets_modes_elsewhere(klass: Scope, method: Scope) -> bool:
