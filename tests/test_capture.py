@@ -130,6 +130,21 @@ def test_a_scripted_module_is_opaque() -> None:
     assert graph["2"].inputs == ("1",)
 
 
+def masked(x: torch.Tensor, keep: float) -> torch.Tensor:
+    return x / keep * torch.rand_like(x).add(keep).floor()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("ready", [lambda x: True, lambda x: x.mean() >= 0.0], ids=["fx", "record"])
+def test_a_scripted_function_is_read_as_it_was_written(ready: Callable[[torch.Tensor], bool]) -> None:
+    scripted = torch.jit.script(masked)
+    call = torch.jit.ScriptFunction.__call__
+    graph = captured(Lambda(lambda self, x: scripted(x, 0.75) if ready(x) else x))
+    assert only(graph, ops.Dropout).op.drop_rate == pytest.approx(0.25, abs=1e-3)
+    assert not graph.of(ops.Opaque)
+    assert torch.jit.ScriptFunction.__call__ is call
+
+
 # Forwards that fx cannot follow, or follows wrongly ------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,8 +18,9 @@ _WATCHED = 2
 
 @contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Random numbers as they were, no threads, no compiler, no warnings, and room for deeper calls."""
-    with random_state_kept(), _one_thread(), _eager(model), recursion_allowed(_WATCHED), warnings.catch_warnings():
+    """Random numbers as they were, no threads, no compilers, no warnings, and room for deeper calls."""
+    quietly = warnings.catch_warnings()
+    with random_state_kept(), _one_thread(), _eager(model), _unscripted(), recursion_allowed(_WATCHED), quietly:
         warnings.simplefilter("ignore")
         yield
 
@@ -42,3 +44,20 @@ def _eager(model: nn.Module) -> Iterator[None]:
         return
     with torch.compiler.set_stance("force_eager"):
         yield
+
+
+@contextmanager
+def _unscripted() -> Iterator[None]:
+    """Functions compiled by ``torch.jit.script`` run as the Python they were written in, which can be watched."""
+    compiled = torch.jit.ScriptFunction
+    call = compiled.__call__
+
+    def as_written(function: Any, *args: Any, **kwargs: Any) -> Any:
+        written = getattr(function, "_torchdynamo_inline", None)  # a traced function has none
+        return call(function, *args, **kwargs) if written is None else written(*args, **kwargs)
+
+    compiled.__call__ = as_written  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        compiled.__call__ = call  # type: ignore[method-assign]
