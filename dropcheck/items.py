@@ -18,7 +18,7 @@ class Item:
     """One file or target; with neither job nor error it cannot hold a model.
 
     ``file`` is how reports call it, None where it names none. ``seen`` is what the file says without being run, None
-    for a module; ``symbol`` what is wanted of it, None for all.
+    for a module; ``symbol`` what is wanted of it, None for all. ``notebooks`` were found and not read.
     """
 
     file: str | None
@@ -27,6 +27,7 @@ class Item:
     seen: Scan | None = None
     jobs: tuple[Job, ...] = ()
     errors: tuple[AnalysisError, ...] = ()
+    notebooks: int = 0
 
 
 def items_of(targets: Iterable[str], settings: Settings, input: str | None, weights: str | None) -> Iterator[Item]:
@@ -39,7 +40,7 @@ def items_of(targets: Iterable[str], settings: Settings, input: str | None, weig
             yield Item(None, errors=(_usage_error(text, error),))
     paths = [target.path for target in parsed if target.path and not target.symbol]
     found = find_files(paths, settings.exclude, settings.root)
-    yield from (Item(None, errors=(error,)) for error in found.errors)
+    yield Item(None, errors=found.errors, notebooks=found.notebooks)
     for target in (*map(Target, found.files), *(target for target in parsed if target.symbol)):
         yield _item(target, settings, input, weights)
 

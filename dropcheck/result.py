@@ -113,6 +113,7 @@ class Report:
     ``rules`` are the rules that ran, ``files`` counts the files looked at, models or not. ``suppressed`` counts the
     findings that comments or the configuration silence, ``baselined`` those that a baseline has. ``static``: sources
     were read and nothing was run. ``whole`` are the files of which, and of whose users, everything was analysed.
+    ``notebooks`` counts those that lie among the files and were not read.
     """
 
     findings: tuple[Finding, ...] = ()
@@ -125,6 +126,7 @@ class Report:
     baselined: int = 0
     static: bool = False
     whole: frozenset[str] = field(default=frozenset(), repr=False)
+    notebooks: int = 0
 
     @property
     def counts(self) -> dict[Severity, int]:

@@ -122,7 +122,7 @@ def _report(
     wholes, errors = without_parts(with_switched(examined.values(), switched), errors, Users.of(seen, items))
     models, told = crosschecked(found, wholes, graphs, _symbols(items))
     linted = {item.file: item.seen.comments for item in items if item.file and item.seen and not item.symbol}
-    return conclude(
+    report = conclude(
         (*models, *(Examined(model) for item in items for model in (_models(item) if static else ()))),
         (*errors, *found.errors),
         choice.rules,
@@ -131,6 +131,7 @@ def _report(
         seconds=perf_counter() - started,
         orders=orders(settings, choice, linted, static=static),
     )
+    return replace(report, notebooks=sum(item.notebooks for item in items))
 
 
 def _readable(items: Iterable[Item]) -> Iterator[str]:

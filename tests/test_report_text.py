@@ -61,6 +61,7 @@ def test_a_part_of_another_model_leaves_the_verdict_alone() -> None:
             {"models": (replace(MODEL, norms=(NormReport("bn", "BatchNorm1d", None, None, (), None),)),)},
             "Not judged: 1 batch norm without a prediction",
         ),
+        ({"notebooks": 2}, "Not judged: 2 notebooks"),
         ({"suppressed": 1}, "1 suppressed"),
         ({"findings": FINDINGS[2:3]}, "1 info in 1 model"),
         ({"models": ()}, "No models found in 1 file"),

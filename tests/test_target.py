@@ -66,6 +66,7 @@ def test_a_drive_letter_is_no_module() -> None:
         ("gone/deep.py", "gone/deep.py: no such file or directory"),
         ("zoo.models", "zoo.models: no such file or directory; for a symbol of a module write zoo.models:Symbol"),
         ("notes.md", "notes.md: not a Python file; expected a file ending in .py, or a directory"),
+        ("a.ipynb", "a.ipynb: a notebook; make a .py file of it with jupyter nbconvert --to script a.ipynb"),
         ("nets.py:", "nets.py:: after the colon a symbol is expected, got ''; write nets.py:Net"),
         ("nets.py:12", "nets.py:12: after the colon a symbol is expected, got '12'; write nets.py:Net"),
         (
@@ -167,11 +168,11 @@ def test_wrong_input_specs(text: str, message: str) -> None:
 
 
 def test_directories_are_searched_in_order_without_what_nobody_wrote(here: Path) -> None:
-    write("b.py", "a.py", "notes.txt", "zoo/net.py", "zoo/deep/x.py", "alpha/y.py")
+    write("b.py", "a.py", "notes.txt", "zoo/net.py", "zoo/deep/x.py", "alpha/y.py", "try.ipynb", "zoo/eda.ipynb")
     write(".git/h.py", "__pycache__/c.py", "build/lib/a.py", "node_modules/n.py", "env/pyvenv.cfg", "env/lib/v.py")
     found = find_files([Path()])
     assert [file.as_posix() for file in found.files] == ["a.py", "b.py", "alpha/y.py", "zoo/net.py", "zoo/deep/x.py"]
-    assert found.errors == ()
+    assert (found.errors, found.notebooks) == ((), 2)
 
 
 def test_what_is_named_is_always_taken_and_each_file_once(here: Path) -> None:

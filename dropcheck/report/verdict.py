@@ -6,6 +6,9 @@ from dropcheck.report.wording import delta_text, findings_text, left_out, plural
 from dropcheck.result import Report, Status
 
 
+_NOTEBOOKS = "make a .py file of each with jupyter nbconvert --to script, or call dropcheck.lint(model) in them"
+
+
 def verdict(report: Report) -> str:
     """One line. It says ``All clear`` only if everything was judged and nothing was found or suppressed."""
     seconds = f"({report.seconds:.1f} s)"
@@ -41,7 +44,7 @@ def _scope(report: Report) -> str:
 def all_clear(report: Report) -> bool:
     """Whether models were analysed, all of them in whole, and nothing was found, not even what was suppressed."""
     silent = report.findings or report.suppressed or report.baselined
-    return bool(report.analysed) and report.complete and not silent
+    return bool(report.analysed) and report.complete and not silent and not report.notebooks
 
 
 def unjudged(report: Report) -> str:
@@ -56,6 +59,7 @@ def unjudged(report: Report) -> str:
         (skipped, f"{plural(skipped, 'model')} skipped"),
         (operations, f"{plural(operations, 'operation')} not understood"),
         (norms, f"{plural(norms, 'batch norm')} without a prediction"),
+        (report.notebooks, f"{plural(report.notebooks, 'notebook')} ({_NOTEBOOKS})"),
     )
     return ", ".join(text for count, text in counts if count)
 

@@ -20,10 +20,14 @@ _ENVIRONMENT_MARKS = ("pyvenv.cfg", "conda-meta")
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The Python files of a run, in order and each once, and the directories that could not be read."""
+    """The Python files of a run, in order and each once, and the directories that could not be read.
+
+    ``notebooks``: how many Jupyter notebooks lie beside them, which are not read.
+    """
 
     files: tuple[Path, ...]
     errors: tuple[AnalysisError, ...] = ()
+    notebooks: int = 0
 
 
 def find_files(paths: Iterable[Path], exclude: Iterable[str] = (), root: str | Path | None = None) -> Found:
@@ -43,7 +47,7 @@ def find_files(paths: Iterable[Path], exclude: Iterable[str] = (), root: str | P
             raise UsageError(f"{path}: no such file or directory")
         for file in search.within(path) if os.path.isdir(path) else (path,):
             files.setdefault(os.path.realpath(file), file)
-    return Found(tuple(files.values()), tuple(search.errors))
+    return Found(tuple(files.values()), tuple(search.errors), search.notebooks)
 
 
 class _Search:
@@ -51,6 +55,7 @@ class _Search:
         self.left_out, self.root = left_out, root
         self.entered: set[tuple[int, int]] = set()
         self.errors: list[AnalysisError] = []
+        self.notebooks = 0
 
     def within(self, directory: Path) -> Iterator[Path]:
         """The .py files at and below ``directory``: its own first, then those of its subdirectories."""
@@ -66,8 +71,10 @@ class _Search:
         for entry in entries:
             if os.path.isdir(entry):
                 directories.append(entry)
-            elif entry.suffix == ".py" and os.path.isfile(entry) and not self._excluded(entry, directory=False):
-                yield entry
+            elif entry.suffix in (".py", ".ipynb") and os.path.isfile(entry):
+                if not self._excluded(entry, directory=False):
+                    self.notebooks += entry.suffix == ".ipynb"
+                    yield from (entry,) if entry.suffix == ".py" else ()
         for entry in directories:
             if not self._skipped(entry) and not self._excluded(entry, directory=True):
                 yield from self.within(entry)

@@ -84,6 +84,8 @@ def _existing(text: str) -> Path:
 def _python(path: Path, text: str) -> Path:
     if path.is_dir() or (path.is_file() and path.suffix in PYTHON_SUFFIXES):
         return path
+    if path.suffix == ".ipynb":
+        raise UsageError(f"{text}: a notebook; make a .py file of it with jupyter nbconvert --to script {text}")
     raise UsageError(f"{text}: not a Python file; expected a file ending in .py, or a directory")
 
 
