@@ -82,7 +82,7 @@ def test_a_drive_letter_is_no_module() -> None:
     ],
 )
 def test_wrong_targets(here: Path, text: str, message: str) -> None:
-    write("nets.py", "notes.md")
+    write("nets.py", "notes.md", "a.ipynb")
     with pytest.raises(UsageError) as caught:
         parse_target(text)
     assert str(caught.value) == message

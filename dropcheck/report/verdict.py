@@ -5,7 +5,6 @@ from __future__ import annotations
 from dropcheck.report.wording import delta_text, findings_text, left_out, plural
 from dropcheck.result import Report, Status
 
-
 _NOTEBOOKS = "make a .py file of each with jupyter nbconvert --to script, or call dropcheck.lint(model) in them"
 
 

@@ -71,13 +71,16 @@ class _Search:
         for entry in entries:
             if os.path.isdir(entry):
                 directories.append(entry)
-            elif entry.suffix in (".py", ".ipynb") and os.path.isfile(entry):
-                if not self._excluded(entry, directory=False):
-                    self.notebooks += entry.suffix == ".ipynb"
-                    yield from (entry,) if entry.suffix == ".py" else ()
+            elif entry.suffix == ".py" and self._wanted(entry):
+                yield entry
+            elif entry.suffix == ".ipynb" and self._wanted(entry):
+                self.notebooks += 1
         for entry in directories:
             if not self._skipped(entry) and not self._excluded(entry, directory=True):
                 yield from self.within(entry)
+
+    def _wanted(self, file: Path) -> bool:
+        return os.path.isfile(file) and not self._excluded(file, directory=False)
 
     def _skipped(self, directory: Path) -> bool:
         if directory.name.startswith(".") or directory.name in _SKIPPED:
