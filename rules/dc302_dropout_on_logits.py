@@ -184,9 +184,12 @@ net = Mlp()
 
 
 def _behind(graph: Graph, dropout: Node) -> list[Node] | None:
-    """The softmaxes and sigmoids between it and the outputs; None if anything else is there but moves and scales."""
+    """The softmaxes and sigmoids between it and the outputs; None if anything else is there but moves and scales, or
+    if it does not get there.
+    """
     found: list[Node] = []
     pending = [dropout]
+    arrives = False
     while pending:
         for node in graph.successors(pending.pop()):
             probabilities = isinstance(node.op, Softmax) and node.op.kind != "normalize"
@@ -194,13 +197,14 @@ def _behind(graph: Graph, dropout: Node) -> list[Node] | None:
                 found.append(node)
             elif not isinstance(node.op, (Output, Rearrange, Scale)):
                 return None
+            arrives = arrives or isinstance(node.op, Output)
             pending.append(node)
-    return found
+    return found if arrives else None
 
 
 def _read(graph: Graph, dropout: Node) -> Node:
     """What it drops, before values were moved."""
-    node = graph.producers(dropout)[0]
+    node = next(iter(graph.producers(dropout)), dropout)  # parameters have no producer
     while isinstance(node.op, Rearrange) and node.inputs:
         node = graph.producers(node)[0]
     return node

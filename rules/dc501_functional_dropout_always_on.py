@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dropcheck.encounter import shown
-from dropcheck.ops import Add, Dropout
+from dropcheck.graph import WEIGHT_LAYERS
+from dropcheck.ops import Add, Dropout, Lookup
 from dropcheck.rule import Example, Finding, Rule, Severity, Subject
 from dropcheck.syntax import Gate, SourceFile, masks
 from dropcheck.syntax.torch_names import DROPOUT_FUNCTIONS, DROPOUT_LAYER_KINDS
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from dropcheck.syntax.names import Meaning
     from dropcheck.syntax.tree import Call
 
+_FUNCTIONS = frozenset(name.rpartition(".")[2] for name in DROPOUT_FUNCTIONS)
 _ROUNDING = 1e-3  # of the drop rates of masks written by hand
 
 
@@ -41,9 +43,10 @@ class FunctionalDropoutAlwaysOn(Rule):
     Anything that `self.training` decides about is left alone: as an argument, in a condition around the call or
     around the calls of its function, by an early return, through a local variable, a property or a method; so is a
     flag or a rate that callers pass and this file does not show, a rate of 0, and random numbers that are no dropout:
-    added noise, samples, a choice such as `m * a + (1 - m) * b`, augmentation outside of modules, initialisation. A
-    flag set once by the constructor and a test such as `p > 0` do not depend on the mode. Where the model can be built,
-    what its evaluation really does decides.
+    added noise, samples, a choice such as `m * a + (1 - m) * b`, tokens that are replaced, initialisation, augmentation
+    (outside of modules, or in a class without layers whose name or docstring says so). A flag set once by the
+    constructor and a test such as `p > 0` do not depend on the mode. Where the model can be built, what its evaluation
+    really does decides.
 
     ## Source
     PyTorch's documentation of torch.nn.functional.dropout: "training: apply dropout if True. Default: True".
@@ -183,9 +186,12 @@ class Net(nn.Module):
                 yield replace(found, built=mask.applied)
 
     def check(self, subject: Subject) -> Iterator[Finding]:
+        is_model = bool(subject.graph.of(*WEIGHT_LAYERS, Lookup))
         for node in subject.graph.of(Dropout):
             drop = node.op
             if not isinstance(drop, Dropout) or drop.drop_rate == 0.0 or drop.layer in DROPOUT_LAYER_KINDS:
+                continue
+            if not is_model and drop.kind not in _FUNCTIONS:  # may augment data: the text says more
                 continue
             if node.random_in_eval and not _is_half(subject, node):
                 message = f"{shown(drop)} stays on after model.eval(): it was run in evaluation mode, and it drops"

@@ -156,6 +156,25 @@ class Net(nn.Module):
         self.weight.data *= torch.empty(3, 3).bernoulli_(0.5)
 def collate(batch):
     return batch * (torch.rand_like(batch) > 0.1)
+class FrequencyMasking(nn.Module):
+    def forward(self, x):
+        return x * (torch.rand(x.shape[0], x.shape[1], 1) > 0.1)
+class ChannelDrop(nn.Module):
+    '''Augmentation: an electrode that came loose.'''
+    def forward(self, x):
+        return x * (torch.rand(x.shape[0], x.shape[1], 1) > 0.1)
+""",
+    "a layer that is no augmentation for its name, a model for its docstring": """
+class RandomDropPath(nn.Module):
+    def forward(self, x):
+        return x * (torch.rand(x.shape[0], 1, 1) > 0.1) #!
+class Net(nn.Module):
+    '''Trained with augmentation.'''
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(3, 3)
+    def forward(self, x):
+        return self.fc(x) * (torch.rand(x.shape[0], 3) > 0.1) #!
 """,
     "ok: a choice between two": """
 class Net(nn.Module):
@@ -166,7 +185,10 @@ class Net(nn.Module):
         x = self.a(x) * (1.0 - late[:, :1]) + x * 2 * late[:, :1]
         other = torch.rand_like(x) < self.mix_prob
         x = x * ~other + other.float() * x.flip(1)
-        return torch.where(torch.rand_like(x) < 0.5, x, self.token)
+        x = torch.where(torch.rand_like(x) < 0.5, x, self.token)
+        masked = torch.rand(x.shape) < 0.15
+        loss = self.loss(x.masked_fill(~masked, -100))
+        return self.bert(x.masked_fill(masked, 103)) + self.bert(x.masked_fill(masked, self.mask_id)) + loss
 """,
     "a choice between one and nothing": """
 class Net(nn.Module):

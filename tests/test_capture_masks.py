@@ -147,7 +147,7 @@ class Droppy(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.rate == 0.0:
             return x
-        kept = torch.empty(x.shape[:1] + (1,) * (x.dim() - 1)).bernoulli_(1 - self.rate)
+        kept = x.data.new(*x.shape[:1], *(1,) * (x.dim() - 1)).bernoulli_(1 - self.rate)
         return x / (1 - self.rate) * kept.expand_as(x)
 
 

@@ -97,6 +97,11 @@ class TestElementwiseDropoutOnFeatureMap:
         assert list(messages("DC401", graph)) == ["d"]
 
 
+def test_dropped_parameters_that_nothing_reads_are_no_logits() -> None:
+    graph = draw(x=node(Input()), d=node(dropout(0.3)), w=node(linear(), "x"))
+    assert messages("DC302", graph) == {}
+
+
 class TestChannelDropoutShape:
     @pytest.mark.parametrize("kind", ["Dropout1d", "Dropout2d", "Dropout3d", "FeatureAlphaDropout"])
     @pytest.mark.parametrize("rank", [2, 3, 4, 5, 6])

@@ -64,7 +64,7 @@ _DISCRETE = """
 """
 _CONSTANTS = """
     arange as_tensor asarray empty empty_like empty_strided eye from_numpy full full_like hamming_window
-    hann_window linspace logspace new_empty new_full new_ones new_tensor new_zeros ones ones_like range
+    hann_window linspace logspace new new_empty new_full new_ones new_tensor new_zeros ones ones_like range
     scalar_tensor tensor tril_indices triu_indices zeros zeros_like
 """
 _RANDOM = """

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dropcheck.syntax.tree import Attribute, Binary, Call, Expr, Literal, Name, Unary, walk
 
 _CONSTANTS = frozenset(
-    {"zeros", "zeros_like", "new_zeros", "tensor", "new_tensor", "as_tensor", "full", "full_like", "new_full"}
+    {"zeros", "zeros_like", "new_zeros", "tensor", "new_tensor", "as_tensor", "full", "full_like", "new_full", "float"}
 )
+_LEAST_LOGIT = 1e3
+_ARGUMENTS = {"where": 3, "masked_fill": 2, "masked_fill_": 2}
 
 
 def is_choice(product: Expr, parents: Mapping[Expr, Expr]) -> bool:
@@ -21,17 +23,26 @@ def is_choice(product: Expr, parents: Mapping[Expr, Expr]) -> bool:
 
 
 def _is_picked(call: Expr) -> bool:
-    """``torch.where(m, a, b)``, neither of the two being a constant."""
-    if not isinstance(call, Call) or call.called != "where" or len(call.arguments) != 3:
+    """``torch.where(m, a, b)`` and ``a.masked_fill(m, b)``, neither of the two leaving nothing of the other."""
+    if not isinstance(call, Call) or len(call.arguments) != _ARGUMENTS.get(call.called):
         return False
-    return not any(_is_constant(one.value) for one in call.arguments[1:])
+    return not any(_is_nothing(one.value) for one in call.arguments[1:])
 
 
-def _is_constant(expr: Expr) -> bool:
-    """A number, or a tensor made of one: ``-1e9``, ``torch.zeros_like(x)``, ``x.new_tensor(0.0)``."""
-    if isinstance(expr, Unary):
-        return _is_constant(expr.value)
-    return isinstance(expr, Literal) or (isinstance(expr, Call) and expr.called in _CONSTANTS)
+def _is_nothing(expr: Expr) -> bool:
+    """Zero or the logit of nothing: ``0.0``, ``-1e9``, ``torch.zeros_like(x)``; no token's or label's number."""
+    match expr:
+        case Unary(operator="-", value=Literal(value=int() | float() as number)):
+            return abs(number) >= _LEAST_LOGIT
+        case Unary(operator="-", value=value):
+            return _is_nothing(value)
+        case Literal(value=int() | float() as number):
+            return number <= 0
+        case Attribute(attr=attr):
+            return attr in ("inf", "min")
+        case Call():
+            return expr.called in _CONSTANTS
+    return isinstance(expr, Literal)
 
 
 def _factors(expr: Expr) -> list[Expr]:

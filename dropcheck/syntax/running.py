@@ -10,12 +10,13 @@ from dropcheck.syntax.gates import CONSTRUCTORS, Gates
 from dropcheck.syntax.layers import Layers
 from dropcheck.syntax.names import Names
 from dropcheck.syntax.scope import Kind, Read, Scope, Use
-from dropcheck.syntax.tree import Attribute, Call, Expr, Guards, Lambda, Name
+from dropcheck.syntax.tree import Attribute, Call, Expr, Guards, Lambda, Literal, Name
 
 _ENTRY = re.compile(r"forward|__call__$|__getattr__$|(encode|decode|predict|generate|infer|sample|embed|extract)")
 _TRAINING_ONLY = re.compile(
     r"(?i)(^|_)(train|training|fit|loss|losses|augment\w*|corrupt\w*|noise|noising|collate\w*|pretrain\w*|optimi[sz]e)(_|$)"
 )
+_AUGMENTING = re.compile(r"(?i)augment|spec_?aug|transform$|erasing|cut_?out$|jitter|masking$|^random(?!\w*drop)")
 _SETTING_UP = re.compile(r"(?i)^_*(init|reset|build|make|create|load|register|configure|setup|from)(_|$)")
 _SCRIPTS = re.compile(r"(?i)^_*(test|bench\w*|main|demo|example\w*|run|check|plot|profile|debug|verify)(_|$)")
 
@@ -77,12 +78,23 @@ class Running(Gates):
         is_module = self.layers.is_module(owner)
         if is_module is False and not self._used_by_a_module(owner):
             return Gate.OFF
+        if self._augments(owner):
+            return Gate.OFF
         if scope.name in CONSTRUCTORS or _SETTING_UP.match(scope.name) or _TRAINING_ONLY.search(scope.name):
             return Gate.OFF
         uses = [use for use in self.uses(scope) if use.scope is not scope]
         if _ENTRY.match(scope.name) or not uses:
             return Gate.ON
         return _either([self._used(use) for use in uses])
+
+    def _augments(self, owner: Scope) -> bool:
+        """Whether a class speaks of augmenting data and holds no layers: whoever feeds the model calls it."""
+        first = owner.statements[0].value if owner.statements else None
+        said = first.value if isinstance(first, Literal) else ""
+        if not _AUGMENTING.search(owner.name) and "augment" not in str(said).lower():
+            return False
+        made = (kind for call in self.layers.constructed(owner) for kind in self.layers.kinds(call))
+        return not any(kind.startswith("torch.nn.") and kind.rpartition(".")[2][:1].isupper() for kind in made)
 
     def _used_by_a_module(self, owner: Scope) -> bool:
         users = (use.scope.owner for use in self.read.names.get(owner.name, []))
