@@ -19,6 +19,7 @@ from dropcheck.capture.calls import Call, Value, training_argument
 from dropcheck.capture.populations import (
     ALL_KEPT,
     ELEMENTWISE,
+    PUT_TOGETHER,
     SIZE,
     Draw,
     evenly_spread,
@@ -27,6 +28,7 @@ from dropcheck.capture.populations import (
     joint,
     rearranged,
     reduced,
+    side_by_side,
 )
 from dropcheck.ops import Granularity, Op
 
@@ -126,6 +128,8 @@ class Masks:
             return None
         if call.target in ALL_KEPT:
             return rearranged(known[0], call)
+        if call.target in PUT_TOGETHER:
+            return side_by_side(known, call)
         origin = joint(known)
         if isinstance(op, ops.Pool | ops.Statistic):
             return reduced(call, op, origin)

@@ -25,7 +25,7 @@ _REFLECTED = {
     "sum_to_size": "sum",
 }
 _IN_PLACE_OPERATORS = ("add", "sub", "mul", "matmul", "div", "truediv", "floordiv", "mod", "pow", "and", "or", "xor")
-_PREFIXES = ("special_", "linalg_")
+_PREFIXES = ("special_", "linalg_", "_sparse_")
 
 
 def plain_name(function: Callable[..., Any]) -> str:

@@ -133,6 +133,13 @@ def _broadcast(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     return tuple(max(lengths) for lengths in backwards)[::-1]
 
 
+def side_by_side(draws: Sequence[Draw], call: Call) -> Draw | None:
+    """What is known of several put next to each other, if they are alike."""
+    numbers = [draw.population.double() for draw in draws]
+    moments = {(round(float(one.mean()), 9), round(float(one.square().mean()), 9)) for one in numbers}
+    return replace(joint(draws), shape=call.shape) if len(moments) == 1 else None
+
+
 def still_random(draws: Sequence[Draw]) -> bool | None:
     """What several draws make together is random in evaluation if one of them is."""
     states = [draw.random_in_eval for draw in draws if draw.population.dim()]
@@ -168,6 +175,7 @@ _POINTWISE = """
 """
 _REPEATING = frozenset({"broadcast_tensors", "broadcast_to", "expand", "expand_as", "repeat", "tile"})
 _SPREADING = frozenset({"interpolate", "repeat_interleave", "upsample"})
+PUT_TOGETHER = frozenset({"cat", "concat", "concatenate", "hstack", "stack", "vstack"})
 ALL_KEPT = frozenset(_SAME_ELEMENTS.split())
 ELEMENTWISE: Mapping[str, Callable[..., Any]] = {
     **{name: getattr(torch, name) for name in _POINTWISE.split()},

@@ -18,10 +18,11 @@ from torch.overrides import TorchFunctionMode
 from dropcheck.capture.calls import Call, Value, owner_of, training_argument
 from dropcheck.capture.catalogue import module_row
 from dropcheck.capture.cheap import runs_cheaply
+from dropcheck.capture.code import names_constructors
 from dropcheck.capture.example import Budget, ExampleInput
 from dropcheck.capture.names import plain_name, writes_its_argument
-from dropcheck.capture.sites import call_site
-from dropcheck.capture.tensors import is_stored, shape_of, tensors_in
+from dropcheck.capture.sites import call_site, calling_code
+from dropcheck.capture.tensors import is_stored, shape_of, tensors_held, tensors_in
 
 
 def record(model: nn.Module, example: ExampleInput, training: Mapping[str, bool], budget: Budget) -> list[Call]:
@@ -72,7 +73,7 @@ class _Recorder(TorchFunctionMode):
         for path, module in self.model.named_modules():
             for name, stored in vars(module).items():
                 if not name.startswith("_"):
-                    for tensor in tensors_in(stored):
+                    for tensor in tensors_held(stored):
                         self._bind(tensor, Value(None, tuple(tensor.shape), f"{path}.{name}".lstrip(".")))
         for name, tensor in (*self.model.named_parameters(), *self.model.named_buffers()):
             self._bind(tensor, Value(None, shape_of(tensor), name))
@@ -92,7 +93,7 @@ class _Recorder(TorchFunctionMode):
     # Model level -----------------------------------------------------------------------------------------------
 
     def inputs(self, example: ExampleInput) -> None:
-        for position, tensor in enumerate(tensors_in([*example.args, dict(example.kwargs)])):
+        for position, tensor in enumerate(tensors_held([*example.args, dict(example.kwargs)])):
             if id(tensor) not in self.values:
                 self._add(Call("input", f"input_{position}" if position else "input", shape=shape_of(tensor)), tensor)
 
@@ -106,6 +107,9 @@ class _Recorder(TorchFunctionMode):
         if self.leaf is not None:
             return
         self._adopt_strangers(args)
+        unregistered = () if id(module) in self.paths else (module._parameters, module._buffers)
+        for tensor in tensors_in(unregistered):
+            self.values.setdefault(id(tensor), Value(None, shape_of(tensor)))
         self.parents.append((module, [self._value(tensor) for tensor in tensors_in(args)]))
         if self.rows.get(id(module)) is not None or isinstance(module, torch.jit.ScriptModule):
             self.leaf = module
@@ -199,11 +203,16 @@ class _Recorder(TorchFunctionMode):
         for tensor in tensors_in(tensors):
             if id(tensor) in self.values:
                 continue
-            if not fresh and is_stored(tensor):
+            if not fresh and self._is_constant(tensor):
                 self._bind(tensor, Value(None, shape_of(tensor)))
-                continue
-            given = self.parents[-1][1] if self.parents else []
-            self._add(Call(UNSEEN, self._path(), tuple(given), where=call_site()), tensor)
+            else:
+                given = self.parents[-1][1] if self.parents else []
+                self._add(Call(UNSEEN, self._path(), tuple(given), where=call_site()), tensor)
+
+    def _is_constant(self, tensor: torch.Tensor) -> bool:
+        """Whether a stranger was there before the forward ran, or was made of plain numbers."""
+        made = not self.escaped and names_constructors(calling_code())
+        return made or isinstance(tensor, nn.Parameter) or is_stored(tensor)
 
     def _bind(self, tensor: torch.Tensor, value: Value) -> None:
         self.values[id(tensor)] = value

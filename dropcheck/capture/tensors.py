@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
-from types import CellType
+from types import CellType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import torch
@@ -30,9 +30,33 @@ def tensors_in(value: Any) -> Iterator[torch.Tensor]:
     return walk(value)
 
 
+_LOOKED_AT = 10_000
+_NO_HOLDERS = (nn.Module, type, FunctionType, MethodType, ModuleType, torch.fx.Proxy)
+
+
+def tensors_held(value: Any) -> Iterator[torch.Tensor]:
+    """As ``tensors_in``, and those that objects keep in their attributes: a graph's features, a batch's fields.
+
+    Ends after LOOKED_AT objects: one may hold a data set.
+    """
+    waiting, seen = [value], {id(value): value}
+    while waiting and len(seen) < _LOOKED_AT:
+        item = waiting.pop()
+        if isinstance(item, torch.Tensor):
+            yield item
+            continue
+        parts = _parts(item)
+        if parts is None and not isinstance(item, _NO_HOLDERS):
+            parts = list(getattr(item, "__dict__", {}).values())
+        for part in reversed(parts or ()):
+            if id(part) not in seen:
+                seen[id(part)] = part
+                waiting.append(part)
+
+
 def _parts(item: Any) -> list[Any] | None:
     if isinstance(item, (tuple, list, set)):
-        return list(item)
+        return [*iter(item)]  # list() would ask for a length, which not everything derived from a tuple has
     if isinstance(item, Mapping):
         return list(item.values())
     if is_dataclass(item) and not isinstance(item, type):

@@ -9,7 +9,7 @@ import torch
 from torch import fx, nn
 
 from dropcheck.capture.calls import Call, Value, owner_of, training_argument
-from dropcheck.capture.catalogue import module_row
+from dropcheck.capture.catalogue import function_row, module_row
 from dropcheck.capture.cheap import runs_cheaply, undropped
 from dropcheck.capture.example import Budget, ExampleInput
 from dropcheck.capture.names import plain_name, writes_its_argument
@@ -42,12 +42,23 @@ def run(graph: fx.Graph, model: nn.Module, example: ExampleInput, budget: Budget
     """Runs the traced graph once on ``example`` and notes every result's shape in it.
 
     ``model`` is the twin to run on. Whatever the operations raise is passed on; OverBudget when ``budget`` runs out.
+    Raises Refused where symbolic values stood for what only a run shows: the methods of a graph, a frozen tensor.
     """
     for node in graph.nodes:
         if node.op == "get_attr" and "." not in node.target and not hasattr(model, node.target):
             raise Refused(f"tracing froze a tensor ({node.target}) that only one run would have")
     with runs_cheaply(model), torch.no_grad():
         _ShapeRun(model, graph, budget).run(*_positional(graph, model, example))
+    strange = next(filter(_is_strange, graph.nodes), None)
+    if strange is not None:
+        raise Refused(f"what it calls {_name(strange)} is not torch's, and may run torch inside")
+
+
+def _is_strange(node: fx.Node) -> bool:
+    """Whether a node calls what the catalogue does not have and gets tensors from it."""
+    if node.op not in ("call_method", "call_function") or isinstance(node.target, type):
+        return False
+    return node.meta[_RESULT].any and function_row(_name(node)) is None
 
 
 def _positional(graph: fx.Graph, model: nn.Module, example: ExampleInput) -> list[Any]:

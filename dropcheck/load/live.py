@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -78,4 +79,12 @@ def _inputs(model: nn.Module, example_input: Any, example_kwargs: Mapping[str, A
 
 
 def _copied(leaf: Any) -> Any:
-    return leaf.detach().to("cpu", copy=True) if isinstance(leaf, Tensor) else leaf
+    """A copy, of an object too: a graph may keep what it is asked for. What does not let itself be copied is shared."""
+    if isinstance(leaf, Tensor):
+        return leaf.detach().to("cpu", copy=True)
+    if not hasattr(leaf, "__dict__"):
+        return leaf
+    try:
+        return deepcopy(leaf)
+    except Exception:  # noqa: BLE001 - copying runs foreign code, which may raise anything
+        return leaf

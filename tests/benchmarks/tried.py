@@ -69,11 +69,12 @@ def tried(entry: Entry, names: dict[str, Any] | None) -> Tried:
             args, kwargs = entry.example(names)
     except Exception as error:  # noqa: BLE001 - foreign code
         return Tried(entry.zoo, entry.name, built=False, error=_told(error))
-    least = least_work(model, args, kwargs)
     before = _state(model)
     start = time.process_time()
     report = dropcheck.lint(model, args, kwargs)
     seconds = time.process_time() - start
+    # Afterwards: what a package keeps of its first run, constants that depend on sizes alone, would be without memory.
+    least = least_work(model, args, kwargs)
     touched = tuple(key for key, value in _state(model).items() if not _same(before.get(key), value))
     runs = None if report.analysed else _runs(model, args, kwargs)
     return _tried(entry, report, seconds=seconds, least=least, touched=touched[:3], runs=runs)
