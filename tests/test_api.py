@@ -163,14 +163,6 @@ def test_what_cannot_be_captured_is_an_error_of_the_report() -> None:
     assert "example_input" in error.hint
 
 
-def test_what_cannot_be_copied_is_an_error_of_the_report() -> None:
-    model = Net()
-    model.generator = (number for number in range(3))  # type: ignore[assignment]
-    (error,) = dropcheck.lint(model).errors
-    assert error.kind == "capture"
-    assert "a copy of it cannot be made" in error.message
-
-
 def test_wrong_kinds_of_arguments_are_refused() -> None:
     with pytest.raises(TypeError, match=r"expected an nn\.Module, a path or a target, got int"):
         dropcheck.lint(3)  # type: ignore[arg-type]

@@ -109,3 +109,45 @@ class Sparse(nn.Module):
 def test_sparse_functions_are_known() -> None:
     (model,) = dropcheck.lint(Sparse(), torch.randn(6, 8)).models
     assert (model.capture, model.opaque, model.norms[0].delta) == ("record", (), pytest.approx(0.5))
+
+
+class Hoarder(nn.Module):
+    """Has what nothing can copy, in a list beside results that were computed, and counts its calls there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop, self.norm = nn.Dropout(0.5), nn.BatchNorm1d(8)
+        self.kept = [nn.Linear(8, 8).weight.sum(), (number for number in range(3))]
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.kept.append(x)
+        return self.norm(self.drop(x))
+
+
+def test_a_model_that_cannot_be_copied_whole_is_copied_in_parts() -> None:
+    net = nn.Sequential(nn.Linear(8, 8), Hoarder())
+    (model,) = dropcheck.lint(net, torch.randn(4, 8)).models
+    assert [(norm.name, norm.delta) for norm in model.norms] == [("1.norm", pytest.approx(0.5))]
+    assert len(net[1].kept) == 2
+    assert int(net[1].norm.num_batches_tracked) == 0
+
+
+class Ensemble(nn.Module):
+    """Runs a pattern without memory with the weights of its members."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pattern = [nn.Linear(8, 8, device="meta")]
+        self.members, self.norm = nn.Parameter(torch.randn(3, 8, 8)), nn.BatchNorm1d(8)
+        self.register_parameter("placeholder", self.pattern[0].bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weights = {"weight": self.members.mean(0), "bias": self.members[0, 0]}
+        return self.norm(
+            nn.functional.dropout(torch.func.functional_call(self.pattern[0], weights, (x,)), 0.5, self.training)
+        )
+
+
+def test_parameters_without_memory_stay_without() -> None:
+    (model,) = dropcheck.lint(Ensemble(), torch.randn(4, 8)).models
+    assert model.norms[0].delta == pytest.approx(0.5)

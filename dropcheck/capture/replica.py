@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -21,7 +22,7 @@ _COPYING = 8
 def replica(model: nn.Module, device: str) -> nn.Module:
     """A copy that shares nothing with ``model``, its tensors on ``device``, without the hooks put on it from outside.
 
-    Raises whatever copying the model's attributes raises.
+    Of attributes that do not let themselves be copied only the objects are shared, not the containers they are in.
     """
     memo: dict[int, Any] = {}
     for module in model.modules():
@@ -30,7 +31,35 @@ def replica(model: nn.Module, device: str) -> nn.Module:
             if isinstance(tensor, Tensor) and not is_lazy(tensor):
                 memo.setdefault(id(tensor), _moved(tensor, device))
     with recursion_allowed(_COPYING):
-        return deepcopy(model, memo)
+        copied: nn.Module = _copied(model, memo, device)
+    return copied
+
+
+def _copied(value: Any, memo: dict[int, Any], device: str) -> Any:
+    """A deep copy as far as there can be one: what refuses is taken apart, and shared where it has no parts."""
+    if id(value) in memo:
+        return memo[id(value)]
+    attempt = dict(memo)
+    try:
+        copy = deepcopy(value, attempt)
+    except Exception:  # noqa: BLE001 - copying runs foreign code, which may raise anything
+        return _copied_in_parts(value, memo, device)
+    memo.update(attempt)
+    return copy
+
+
+def _copied_in_parts(value: Any, memo: dict[int, Any], device: str) -> Any:
+    if isinstance(value, Tensor):
+        memo[id(value)] = _moved(value, device)
+    elif isinstance(value, nn.Module):
+        twin = memo[id(value)] = type(value).__new__(type(value))
+        vars(twin).update({name: _copied(part, memo, device) for name, part in vars(value).items()})
+    elif type(value) in (dict, OrderedDict):
+        twin = memo[id(value)] = type(value)()
+        twin.update({key: _copied(part, memo, device) for key, part in value.items()})
+    elif type(value) in (list, tuple, set):
+        memo[id(value)] = type(value)(_copied(part, memo, device) for part in value)
+    return memo.get(id(value), value)
 
 
 def every_path(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -69,7 +98,8 @@ def _hook_tables(module: nn.Module) -> Iterator[dict[int, Any]]:
 
 def _moved(tensor: Tensor, device: str) -> Tensor:
     """A copy on ``device`` and a leaf, whatever ``tensor`` was: results kept as attributes cannot be deep-copied."""
-    moved = tensor.detach().to(device, copy=True)
+    # What is without memory, such as the pattern of an ensemble's members, stays so.
+    moved = tensor.detach().clone() if tensor.is_meta else tensor.detach().to(device, copy=True)
     return nn.Parameter(moved, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else moved
 
 
