@@ -10,7 +10,17 @@ from pathlib import Path
 from dropcheck.config import Settings
 from dropcheck.job import Build, Job
 from dropcheck.result import AnalysisError, ErrorKind
-from dropcheck.source import Malformed, Scan, Target, UsageError, find_files, parse_target, scan, shown_path
+from dropcheck.source import (
+    Malformed,
+    Scan,
+    Target,
+    UsageError,
+    file_of_module,
+    find_files,
+    parse_target,
+    scan,
+    shown_path,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +28,8 @@ class Item:
     """One file or target; with neither job nor error it cannot hold a model.
 
     ``file`` is how reports call it, None where it names none. ``seen`` is what the file says without being run, None
-    for a module; ``symbol`` what is wanted of it, None for all. ``notebooks`` were found and not read.
+    for a module whose file is not found; ``symbol`` what is wanted of it, None for all. ``notebooks`` were found and
+    not read.
     """
 
     file: str | None
@@ -46,14 +57,15 @@ def items_of(targets: Iterable[str], settings: Settings, input: str | None, weig
 
 
 def _item(target: Target, settings: Settings, input: str | None, weights: str | None) -> Item:
-    if target.path is None:
+    path = target.path or file_of_module(target.module or "")
+    if path is None:
         return Item(target.module, symbol=target.symbol, jobs=(target.job(input, weights),))
-    file = shown_path(str(target.path))
-    seen = scan(target.path)
-    item = Item(file, target.path, target.symbol, seen)
+    file = shown_path(str(path))
+    seen = scan(path)
+    item = Item(file, path, target.symbol, seen)
     if seen.error is not None:
         return replace(item, errors=(seen.error,))
-    settled = (*_configured(target.path, settings), *seen.comments.builds)
+    settled = (*_configured(path, settings), *seen.comments.builds)
     wrong = tuple(_wrong_build(file, one.site.line, one) for one in seen.comments.malformed if one.builds)
     job = target.job(input, weights)
     if target.symbol is not None:

@@ -160,10 +160,10 @@ def _outcomes(
 
 
 def _unbuilt(item: Item) -> Item:
-    """A file that is only read, and so a module that is an error: to find its file would run code of its package."""
+    """What is only read, and so a module is an error whose file only the import system would find."""
     if item.path is not None or item.file is None:
         return replace(item, jobs=())
-    message = "it names a module, and --static only reads files"
+    message = "the file of this module is not found, and --static imports nothing to find it"
     hint = f"name the file, as in {item.file.replace('.', '/')}.py"
     target = f"{item.file}:{item.symbol}"
     return replace(item, jobs=(), errors=(AnalysisError(target, ErrorKind.CONFIG, message, hint),))

@@ -270,6 +270,9 @@ class TestRuns:
         found = linted(tmp_path, "nets.py:Net", nets=HEADER + NETS)
         assert [line for _, line, _ in found] == [8, 12, 14, 15]
 
+    def test_so_does_one_of_a_module(self, tmp_path: Path) -> None:
+        assert linted(tmp_path, "nets:Net", nets=HEADER + NETS) == linted(tmp_path, "nets.py:Net", nets=HEADER + NETS)
+
     def test_files_without_models_are_read(self, tmp_path: Path) -> None:
         helper = HEADER + "def drop(x, p):\n    return F.dropout(x, p)\n"
         assert linted(tmp_path, ".", helper=helper) == [("DC501", 6, "drop/dropout")]

@@ -70,6 +70,16 @@ def test_one_symbol_of_a_file(lint: Lint) -> None:
     assert [one.target.partition(":")[2] for one in report.models] == ["Other"]
 
 
+def test_a_module_is_read_in_its_file_and_nothing_imported(lint: Lint) -> None:
+    from dropcheck.run import lint_targets
+
+    text = f"{DEADLY}\n{net()}".replace("F.relu(self.fc1(x))", "F.dropout(F.relu(self.fc1(x)))")
+    lint({"__init__.py": DEADLY, "inner/nets.py": text}, folder=Path("modules"), static=True)
+    report = lint_targets(["modules.inner.nets:Net"], Settings(), static=True)
+    assert [(one.code, one.site and one.site.path) for one in report.findings] == [("DC501", "modules/inner/nets.py")]
+    assert [one.target for one in report.models] == ["modules/inner/nets.py:Net"]
+
+
 def test_a_module_would_have_to_be_imported_to_be_found(lint: Lint, monkeypatch: pytest.MonkeyPatch) -> None:
     from dropcheck.run import lint_targets
 

@@ -3,6 +3,7 @@
 from dropcheck.source.candidates import Candidate, Kind
 from dropcheck.source.comments import Comments, Ignore, Malformed, comments_in
 from dropcheck.source.discover import Found, find_files, shown_path
+from dropcheck.source.module import file_of_module
 from dropcheck.source.patterns import Patterns
 from dropcheck.source.reading import Unreadable, text_of
 from dropcheck.source.scan import Scan, scan
@@ -24,6 +25,7 @@ __all__ = [
     "Unreadable",
     "UsageError",
     "comments_in",
+    "file_of_module",
     "find_files",
     "parse_arguments",
     "parse_input",
