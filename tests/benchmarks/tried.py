@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import os
 import re
 import time
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 import dropcheck
+from dropcheck.capture.replica import replica
 from dropcheck.choice import choose, orders
 from dropcheck.config import Settings
 from dropcheck.engine import conclude, examine
@@ -35,9 +35,9 @@ _PLACE = re.compile(r"(?:/[^\s/:'\"]+)+/")
 class Tried:
     """What became of one model.
 
-    ``runs``: whether its forward runs on CPU with the example input, None where nobody asked (it was captured) or
-    could know. ``least``: processor seconds of its own forward on the meta device and of fx's symbolic trace.
-    ``opaque`` are the operations nothing is known about, ``touched`` what linting it has changed.
+    ``runs``: whether its forward runs on CPU with the example input, None where none was given. ``least``: processor
+    seconds of its own forward on the meta device and of fx's symbolic trace. ``opaque`` are the operations nothing is
+    known about, ``touched`` what linting it has changed.
     """
 
     zoo: str
@@ -69,14 +69,14 @@ def tried(entry: Entry, names: dict[str, Any] | None) -> Tried:
             args, kwargs = entry.example(names)
     except Exception as error:  # noqa: BLE001 - foreign code
         return Tried(entry.zoo, entry.name, built=False, error=_told(error))
+    # What a package does once, and keeps, is nobody's cost; kept from a run without memory it would be of no use.
+    runs = _runs(model, args, kwargs)
     before = _state(model)
     start = time.process_time()
     report = dropcheck.lint(model, args, kwargs)
     seconds = time.process_time() - start
-    # Afterwards: what a package keeps of its first run, constants that depend on sizes alone, would be without memory.
     least = least_work(model, args, kwargs)
     touched = tuple(key for key, value in _state(model).items() if not _same(before.get(key), value))
-    runs = None if report.analysed else _runs(model, args, kwargs)
     return _tried(entry, report, seconds=seconds, least=least, touched=touched[:3], runs=runs)
 
 
@@ -121,7 +121,7 @@ def _tried(entry: Entry, report: Report, **more: Any) -> Tried:
 
 def least_work(model: nn.Module, args: Any, kwargs: Any) -> float:
     """Processor seconds of what a look at a model begins with, succeed or not: a meta forward and a symbolic trace."""
-    meta = copy.deepcopy(model).to("meta")
+    meta = replica(model, "meta")
     inputs, named = tree_map(_on_meta, (args, kwargs))
     random = torch.get_rng_state()
     start = time.process_time()
@@ -139,11 +139,15 @@ def _on_meta(leaf: Any) -> Any:
 
 
 def _runs(model: nn.Module, args: Any, kwargs: Any) -> bool:
+    inputs, named = tree_map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, (args, kwargs))
+    random = torch.get_rng_state()
     try:
         with torch.no_grad():
-            model(*args, **kwargs)
+            replica(model, "cpu")(*inputs, **named)
     except Exception:  # noqa: BLE001 - foreign code
         return False
+    finally:
+        torch.set_rng_state(random)
     return True
 
 
