@@ -354,12 +354,26 @@ def test_operators_by_their_own_names(relu: Callable[[Tensor], Tensor]) -> None:
     assert kinds(graph) == ["Input", "Activation", "Output"]
 
 
-def test_an_operator_of_a_library_is_opaque_whatever_its_name() -> None:
-    library = torch.library.Library("someones", "DEF")
+def doubled(x: Tensor) -> Tensor:
+    return x * 2
+
+
+def filled(x: Tensor) -> Tensor:
+    out = torch.empty_like(x)
+    out.numpy()[:] = 2.0
+    return out
+
+
+@pytest.mark.parametrize(
+    ("inside", "found"), [(doubled, ["Scale", "BatchNorm"]), (filled, ["Opaque", "BatchNorm"])], ids=["torch", "other"]
+)
+def test_an_operator_of_a_library_is_what_it_calls(inside: Callable[[Tensor], Tensor], found: list[str]) -> None:
+    library = torch.library.Library(f"someones_{inside.__name__}", "DEF")
     library.define("dropout(Tensor x) -> Tensor")
-    library.impl("dropout", lambda x: x * 2, "CPU")
-    graph = graph_of(Lambda(lambda s, x: torch.ops.someones.dropout(x) if len(x) else x))
-    assert only(graph, ops.Opaque).op == ops.Opaque("someones::dropout")
+    library.impl("dropout", inside, "CPU")
+    dropout = getattr(torch.ops, f"someones_{inside.__name__}").dropout
+    graph = graph_of(nn.Sequential(nn.Dropout(0.5), Lambda(lambda s, x: dropout(x)), nn.BatchNorm2d(8)))
+    assert kinds(graph) == ["Input", "Dropout", *found, "Output"]
 
 
 @pytest.mark.parametrize(

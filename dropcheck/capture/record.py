@@ -21,6 +21,7 @@ from dropcheck.capture.cheap import runs_cheaply
 from dropcheck.capture.code import names_constructors
 from dropcheck.capture.example import Budget, ExampleInput
 from dropcheck.capture.names import plain_name, writes_its_argument
+from dropcheck.capture.operators import called, is_computed
 from dropcheck.capture.sites import call_site, calling_code
 from dropcheck.capture.tensors import is_stored, shape_of, tensors_held, tensors_in
 
@@ -149,13 +150,16 @@ class _Recorder(TorchFunctionMode):
         kwargs = kwargs or {}
         if self.leaf is not None:
             return func(*args, **kwargs)
-        result = func(*args, **kwargs)
+        before = len(self.calls)
+        result = called(func, args, kwargs, self)
+        if len(self.calls) > before and is_computed(map(self._value, tensors_in(result)), self.calls, before):
+            return result
         name = plain_name(func)
         self.escaped = self.escaped or name in _ESCAPES
         written = args[0] if args and writes_its_argument(func) else None
         if written is None and next(tensors_in(result), None) is None:
             return result
-        if self.escaped and name in _RETURNS and args and _is_array(args[0]):
+        if self.escaped and name in _RETURNS and args and hasattr(args[0], "__array_interface__"):
             self._adopt_strangers(result, fresh=True)
             return result
         self._adopt_strangers((args, kwargs))
@@ -245,7 +249,3 @@ class _Recorder(TorchFunctionMode):
 UNSEEN = "code that cannot be watched"
 _ESCAPES = frozenset({"numpy", "array"})
 _RETURNS = frozenset({"from_numpy", "tensor", "as_tensor", "asarray"})
-
-
-def _is_array(item: Any) -> bool:
-    return hasattr(item, "__array_interface__")

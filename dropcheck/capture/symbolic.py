@@ -19,6 +19,7 @@ from torch.fx._symbolic_trace import _assert_is_none
 
 from dropcheck.capture.catalogue import module_row
 from dropcheck.capture.code import names_of
+from dropcheck.capture.operators import is_foreign
 from dropcheck.capture.sites import call_site
 
 _GUARDED = re.compile(r"_\d+$")
@@ -50,6 +51,8 @@ def trace(model: nn.Module) -> fx.Graph:
         raise Refused(f"{type(error).__name__}: {error}") from error
     if any(node.op == "call_method" and node.target in ("numpy", "__array__") for node in graph.nodes):
         raise Refused("it takes numbers out of torch")
+    if any(is_foreign(node.target) for node in graph.nodes):
+        raise Refused("it calls an operator that only a run can look into")
     _remove_guards(graph)
     return graph
 
