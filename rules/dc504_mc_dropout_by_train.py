@@ -29,7 +29,7 @@ class McDropoutByTrain(Rule):
     that is only predicted: the model is no longer the one that was trained. Neither is part of the uncertainty.
 
     ## Use instead
-    Call `model.eval()` and switch on the dropouts alone, or use `dropcheck.nn.mc_dropout`.
+    Call `model.eval()`, then `train()` on the dropouts alone: those of `model.modules()` that are an nn.Dropout.
 
     ## Near misses
     Training loops (anything that calls `backward`, `step` or speaks of a loss), passes that only estimate running

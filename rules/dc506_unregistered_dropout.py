@@ -21,7 +21,7 @@ class UnregisteredDropout(Rule):
     an nn.ModuleList, nn.ModuleDict or nn.Sequential. Layers in a plain list or dict, or made outside of `__init__`,
     are not among them: their dropout goes on in evaluation, and a batch norm goes on normalising with the batch at
     hand. They are missing from `state_dict()` and `parameters()` as well. An own `train()` that does not call
-    `super().train(mode)` cuts off all of a model's layers in the same way.
+    `super().train(mode)` cuts off the layers it does not set itself in the same way.
 
     ## Use instead
     Keep layers in nn.ModuleList, nn.ModuleDict or nn.Sequential, and call `super().train(mode)` first in an own
@@ -29,8 +29,8 @@ class UnregisteredDropout(Rule):
 
     ## Near misses
     Lists of layers that are registered as well (handed to an nn.Sequential, by `add_module` or `setattr`, or each
-    under an attribute of its own), lists of layers without a mode, and a `train()` that sets its layers' mode itself
-    are left alone. So are methods of that name that train the model: `train(self, loader, optimizer)`.
+    under an attribute of its own), lists of layers without a mode, and a `train()` that sets the mode of all its layers
+    itself are left alone. So are methods of that name that train the model: `train(self, loader, optimizer)`.
 
     ## Source
     PyTorch's documentation of torch.nn.Module.train, and of torch.nn.ModuleList: "modules it contains are properly
