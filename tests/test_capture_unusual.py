@@ -221,3 +221,35 @@ def test_what_is_dropped_stays_another_than_what_it_was(forward: Callable[..., T
     graph = graph_of(Lambda(forward, drop=nn.Dropout(0.5)), torch.rand(ROWS))
     (add,), (drop,) = graph.of(ops.Add), graph.of(ops.Dropout)
     assert add.inputs == (*drop.inputs, drop.name)
+
+
+# Tensors nobody has seen being made ----------------------------------------------------------------------------------
+
+
+def test_old_constructors_make_constants() -> None:
+    halved = Lambda(lambda s, x: s.norm(s.drop(x) * torch.FloatTensor([0.5]).to(x)) if len(x) else x, **parts())
+    assert kinds(graph_of(halved, torch.randn(ROWS))) == ["Input", "Dropout", "Scale", "BatchNorm", "Output"]
+
+
+def test_layers_in_a_plain_list_keep_what_they_learned_to_themselves() -> None:
+    hidden = [nn.Embedding(5, 8), nn.BatchNorm1d(8)]
+    graph = graph_of(Lambda(lambda s, x: hidden[1](hidden[0](x)) if len(x) else x), torch.zeros(4, dtype=torch.long))
+    assert kinds(graph) == ["Input", "Lookup", "BatchNorm", "Output"]
+
+
+def test_constants_made_like_an_activation_are_constants() -> None:
+    model = Lambda(lambda s, x: s.norm(s.drop(x) * s.fc.bias.to(x)) if len(x) else x, **parts())
+    assert kinds(graph_of(model, torch.randn(ROWS))) == ["Input", "Dropout", "Scale", "BatchNorm", "Output"]
+
+
+def test_layers_called_with_keyword_arguments() -> None:
+    up, fc = nn.ConvTranspose1d(4, 4, 3, stride=2), nn.Linear(12, 2)
+    model = Lambda(lambda s, x: s.fc(input=s.up(x, output_size=[12])) if len(x) else x, up=up, fc=fc)
+    assert kinds(graph_of(model, torch.randn(2, 4, 5))) == ["Input", "Weight", "Weight", "Output"]
+
+
+def test_samples_of_a_distribution() -> None:
+    def sampled(s: nn.Module, x: Tensor) -> Tensor:
+        return x + torch.distributions.Gamma(F.softplus(x), 1.0).sample()
+
+    assert not graph_of(Lambda(sampled), torch.randn(ROWS)).of(ops.Opaque)

@@ -75,10 +75,11 @@ def _is_torch_s(module: nn.Module) -> bool:
 def _one_channel_convolution(module: _ConvNd) -> Forward:
     exact: Forward = module.forward
 
-    def forward(x: Any, *args: Any) -> Tensor:
+    def forward(*args: Any, **kwargs: Any) -> Tensor:
         axes = len(module.kernel_size)
-        if args or not isinstance(x, Tensor) or x.ndim != axes + 2 or x.shape[1] != module.in_channels:
-            return exact(x, *args)
+        x = args[0] if len(args) == 1 and not kwargs else None
+        if not isinstance(x, Tensor) or x.ndim != axes + 2 or x.shape[1] != module.in_channels:
+            return exact(*args, **kwargs)
         settings: dict[str, Any] = {"stride": module.stride, "padding": module.padding, "dilation": module.dilation}
         if module.transposed:
             settings["output_padding"] = module.output_padding
@@ -91,9 +92,10 @@ def _one_channel_convolution(module: _ConvNd) -> Forward:
 def _one_channel_linear(module: nn.Linear) -> Forward:
     exact = module.forward
 
-    def forward(x: Any) -> Tensor:
+    def forward(*args: Any, **kwargs: Any) -> Tensor:
+        x = args[0] if len(args) == 1 and not kwargs else None
         if not isinstance(x, Tensor) or x.ndim == 0 or x.shape[-1] != module.in_features:
-            return exact(x)
+            return exact(*args, **kwargs)
         one = F.linear(x[..., :1], module.weight[:1, :1])
         return one.repeat(*(1,) * (x.ndim - 1), module.out_features)
 

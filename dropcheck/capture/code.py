@@ -26,3 +26,13 @@ def names_of(code: CodeType) -> Iterator[str]:
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from names_of(constant)
+
+
+_OLD_CONSTRUCTORS = frozenset(f"{kind}Tensor" for kind in ("", "Bool", "Byte", "Double", "Float", "Int", "Long"))
+
+
+@lru_cache(maxsize=4096)
+def names_constructors(code: CodeType | None) -> bool:
+    """Whether a function may make tensors with torch's old constructors (``torch.FloatTensor``), which no mode sees."""
+    names = set() if code is None else set(names_of(code))
+    return not names.isdisjoint(_OLD_CONSTRUCTORS - {"Tensor"} if "isinstance" in names else _OLD_CONSTRUCTORS)

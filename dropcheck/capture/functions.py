@@ -54,13 +54,14 @@ _STATISTICS = """
     var_mean vector_norm
 """
 _DISCRETE = """
-    _convert_indices_from_coo_to_csr _convert_indices_from_csr_to_coo _indices all allclose and any argmax
-    argmin argsort argwhere bincount bitwise_and bitwise_left_shift bitwise_not bitwise_or bitwise_right_shift
-    bitwise_xor bool bucketize byte ccol_indices ceil char col_indices count_nonzero crow_indices eq equal floor
-    floor_divide fmod gcd ge greater greater_equal gt heaviside histogram histogramdd indices int invert isclose
-    isfinite isin isinf isnan isneginf isposinf isreal lcm le less less_equal logical_and logical_not logical_or
-    logical_xor long lshift lt ne nonzero nonzero_static not_equal or remainder round row_indices rshift
-    searchsorted short signbit trunc unique unique_consecutive xor
+    _convert_indices_from_coo_to_csr _convert_indices_from_csr_to_coo _indices _is_all_true _is_any_true all
+    allclose and any argmax argmin argsort argwhere bincount bitwise_and bitwise_left_shift bitwise_not
+    bitwise_or bitwise_right_shift bitwise_xor bool bucketize byte ccol_indices ceil char col_indices
+    count_nonzero crow_indices eq equal floor floor_divide fmod gcd ge greater greater_equal gt heaviside
+    histogram histogramdd indices int invert isclose isfinite isin isinf isnan isneginf isposinf isreal lcm le
+    less less_equal logical_and logical_not logical_or logical_xor long lshift lt ne nonzero nonzero_static
+    not_equal or remainder round row_indices rshift searchsorted short signbit trunc unique unique_consecutive
+    xor
 """
 _CONSTANTS = """
     arange as_tensor asarray empty empty_like empty_strided eye from_numpy full full_like hamming_window
@@ -68,8 +69,8 @@ _CONSTANTS = """
     scalar_tensor tensor tril_indices triu_indices zeros zeros_like
 """
 _RANDOM = """
-    bernoulli cauchy exponential geometric log_normal multinomial normal poisson rand rand_like randint
-    randint_like randn randn_like random randperm uniform
+    _sample_dirichlet _standard_gamma bernoulli binomial cauchy exponential geometric log_normal multinomial
+    normal poisson rand rand_like randint randint_like randn randn_like random randperm uniform
 """
 _MATRIX_PRODUCTS = """
     addbmm addmm addmv baddbmm bmm chain_matmul dot einsum ger inner kron matmul mm multi_dot mv outer tensordot

@@ -15,7 +15,7 @@ from dropcheck.capture.populations import Draw
 from dropcheck.graph import Graph, Node, Site
 from dropcheck.ops import Op
 
-_MODELLED_ON = frozenset({"expand_as", "view_as", "reshape_as", "type_as"})
+_MODELLED_ON = frozenset({"expand_as", "view_as", "reshape_as", "to", "type_as"})
 """Functions that take no more than shape or type from their second argument."""
 
 _READS_ONE = (ops.BatchNorm, ops.LocalNorm, ops.Lookup, ops.Dropout)

@@ -108,9 +108,8 @@ class _Recorder(TorchFunctionMode):
         if self.leaf is not None:
             return
         self._adopt_strangers(args)
-        unregistered = () if id(module) in self.paths else (module._parameters, module._buffers)
-        for tensor in tensors_in(unregistered):
-            self.values.setdefault(id(tensor), Value(None, shape_of(tensor)))
+        for tensor in () if id(module) in self.paths else tensors_in((module._parameters, module._buffers)):
+            self._bind(tensor, self._value(tensor))
         self.parents.append((module, [self._value(tensor) for tensor in tensors_in(args)]))
         if self.rows.get(id(module)) is not None or isinstance(module, torch.jit.ScriptModule):
             self.leaf = module

@@ -152,6 +152,12 @@ def call_site() -> CallSite:
     return CallSite(site, by_container, in_library, origin)
 
 
+def calling_code() -> CodeType | None:
+    """The function that makes the call now being captured: the innermost that is not torch's own."""
+    frames = (frame.f_code for frame in _outwards(sys._getframe(1)))
+    return next((code for code in frames if _owner(code.co_filename) != "torch"), None)
+
+
 def _constructor_call(module: nn.Module) -> Site | None:
     fallback: FrameType | None = None
     for frame in _outwards(sys._getframe(1)):

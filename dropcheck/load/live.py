@@ -17,7 +17,7 @@ from dropcheck.capture.replica import replica
 from dropcheck.job import CapturedModel, Outcome
 from dropcheck.load.checkpoint import Checkpoint, read, unwrapped
 from dropcheck.load.inputs import example_inputs
-from dropcheck.load.statistics import statistics
+from dropcheck.load.statistics import from_training, statistics
 from dropcheck.load.trained import weighed
 from dropcheck.result import AnalysisError, ErrorKind, Status
 
@@ -45,7 +45,7 @@ def capture_live(
     except Exception as error:  # noqa: BLE001 - copying a model runs foreign code, which may raise anything
         return _failed(name, f"a copy of it cannot be made: {type(error).__name__}: {error}")
     captured = CapturedModel(name, Status.ANALYSED, capture=result.how, input=result.input, graph=result.graph)
-    if weights is None and not any(one.seasoned for one in statistics(model, result.graph).values()):
+    if weights is None and not from_training(statistics(model, result.graph)):
         return Outcome((captured,))
     checkpoint = None if weights is None else partial(_checkpoint, weights)
     judged = weighed(captured, result.example, lambda: replica(model, "cpu"), checkpoint)

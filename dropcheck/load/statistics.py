@@ -68,6 +68,12 @@ def statistics(model: nn.Module, graph: Graph) -> dict[str, Statistics]:
     return found
 
 
+def from_training(known: Mapping[str, Statistics]) -> bool:
+    """Whether most norms have seen data; of those that a constructor tried out on a made-up batch some may, too."""
+    seasoned = sum(one.seasoned for one in known.values())
+    return 2 * seasoned > len(known)
+
+
 def _values(module: nn.Module | None, name: str) -> Tensor | None:
     buffer = getattr(module, name, None)
     if not isinstance(buffer, Tensor) or is_lazy(buffer) or buffer.is_meta:
