@@ -55,7 +55,7 @@ class Net(nn.Module):
         return F.relu(self.bn2(self.conv2(x)))
 """,
             expect=(
-                "9: warning Dropout(0.30) reaches batch norm 'bn2' through 'conv2': d = 144, cos²θ = 0.027, d·cos²θ = 3.88, Δ = 0.87",
+                "9: warning Dropout(0.30) reaches batch norm 'bn2' through 'conv2' (d = 144, cos²θ = 0.027, d·cos²θ = 3.88): its running variance will be 1.14x what evaluation sees (Δ = 0.87)",
             ),
             input="2x16x8x8",
         ),
@@ -83,7 +83,7 @@ class Net(nn.Module):
         return self.bn2(self.fc2(x)) + self.bn3(self.fc3(x))
 """,
             expect=(
-                "8: warning dropout(0.50) reaches batch norm 'bn2' (and 1 more) through 'fc1' and 1 more: d = 64, cos²θ = 0.036, d·cos²θ = 2.28, Δ = 0.86",
+                "8: warning dropout(0.50) reaches batch norm 'bn2' (and 1 more) through 'fc1' and 1 more (d = 64, cos²θ = 0.036, d·cos²θ = 2.28): its running variance will be 1.16x what evaluation sees (Δ = 0.86)",
             ),
             input="2x64",
         ),
@@ -96,8 +96,8 @@ for width, rate in ((64, 0.2), (32, 0.25)):
 net = nn.Sequential(*layers)
 """,
             expect=(
-                "3: warning Dropout(0.20) reaches batch norm '2' through '1': d = 64, cos²θ = 0.036, d·cos²θ = 2.28, Δ = 0.93",
-                "3: warning Dropout(0.25) reaches batch norm '6' through '5': d = 32, cos²θ = 0.051, d·cos²θ = 1.64, Δ = 0.88",
+                "3: warning Dropout(0.20) reaches batch norm '2' through '1' (d = 64, cos²θ = 0.036, d·cos²θ = 2.28): its running variance will be 1.07x what evaluation sees (Δ = 0.93)",
+                "3: warning Dropout(0.25) reaches batch norm '6' through '5' (d = 32, cos²θ = 0.051, d·cos²θ = 1.64): its running variance will be 1.14x what evaluation sees (Δ = 0.88)",
             ),
             input="2x64",
         ),
@@ -118,7 +118,7 @@ net = nn.Sequential(*layers)
                 ]
                 through = f"{layers[0].path!r}" + (f" and {len(layers) - 1} more" if len(layers) > 1 else "")
                 width = _width(subject, layers[0])
-                message = f"{met.noise} reaches {met.target} through {through}: {width}, Δ = {met.delta:.2f}"
+                message = f"{met.noise} reaches {met.target} through {through} ({width}): {met.harm}"
                 yield self.finding(subject, met.dropout, severity, message, norm=met.norm, delta=met.delta)
 
 
@@ -139,7 +139,7 @@ def _width(subject: Subject, layer: Node) -> str:
 @lru_cache(maxsize=256)
 def _typical_product(fan_in: int | None, positions: int) -> str:
     cos2_theta = typical_cos2_theta(fan_in, positions)
-    return _product(FAN_IN, cos2_theta, " (assumed)") if fan_in is None else _product(fan_in, cos2_theta)
+    return _product(FAN_IN, cos2_theta, " assumed") if fan_in is None else _product(fan_in, cos2_theta)
 
 
 def _product(fan_in: int, cos2_theta: float, remark: str = "") -> str:

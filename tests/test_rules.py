@@ -265,7 +265,7 @@ class TestJudgement:
     def test_weight_layer_of_unknown_width_is_called_assumed(self) -> None:
         graph = chain(d=dropout(0.3), w=MatMul(), v=conv(), n=bn())
         (found,) = DropoutBeforeWeightBeforeBatchNorm().check(told(graph, n=0.5))
-        assert " through 'w' and 1 more: d = 256 (assumed), " in found.message
+        assert " through 'w' and 1 more (d = 256 assumed, " in found.message
 
     def test_high_drop_rate_does_not_depend_on_the_shift(self) -> None:
         graph = chain(d=dropout(0.5), w=conv(), n=bn())
