@@ -9,7 +9,7 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from dropcheck.graph import WEIGHT_LAYERS, Graph, Node
-from dropcheck.ops import Activation, Add, Dropout, Granularity, Rearrange, Resample, Weight
+from dropcheck.ops import Activation, Add, Dropout, Granularity, Lookup, Rearrange, Resample, Weight
 
 LONGEST = 6
 """Weight layers in a row that are still a block's branch (an inverted bottleneck has 3, attention 4) and no network."""
@@ -47,7 +47,8 @@ def branches(graph: Graph) -> tuple[Branch, ...]:
     """The residual branches of a model's blocks, in execution order of their additions.
 
     Of the terms of a sum the one with the fewest weight layers is the shortcut: the identity, or a projection beside
-    several layers or beside one with an activation. Other sums are of parallel paths.
+    several layers or beside one with an activation. Other sums are of parallel paths: so are those of terms that look
+    their input up in tables of their own (wide and deep).
     """
     additions = graph.of(Add)
     forks = graph.forks if additions else {}
@@ -99,7 +100,8 @@ def drops_units(node: Node) -> bool:
 class _Way(NamedTuple):
     """A term of a sum: how many weight layers and activations it passes, its length, its nodes.
 
-    ``enlarges``: whether it makes maps larger. What shrinks and grows again is no branch but a network inside another.
+    ``departs``: whether it makes maps larger (what shrinks and grows again is no branch but a network inside another)
+    or looks its input up in a table.
     ``additions``: those it passes, by name. The others as of a :class:`Branch`.
     """
 
@@ -107,14 +109,14 @@ class _Way(NamedTuple):
     activations: int
     length: int
     nodes: tuple[Node, ...]
-    enlarges: bool
+    departs: bool
     additions: list[str]
     dropouts: tuple[Node, ...]
     last_layer: Node | None
 
     def is_beside(self, shortcut: _Way) -> bool:
         """Whether this is a block's branch if the other is the shortcut."""
-        if self.enlarges or not 1 <= self.layers <= LONGEST or shortcut.layers > 1:
+        if self.departs or shortcut.departs or not 1 <= self.layers <= LONGEST or shortcut.layers > 1:
             return False
         return shortcut.layers == 0 or self.layers > 1 or self.activations > 0 == shortcut.activations
 
@@ -136,7 +138,7 @@ def _ways(graph: Graph, forks: Forks, add: Node) -> list[_Way]:
 
 def _counted(nodes: tuple[Node, ...]) -> _Way:
     layers = activations = 0
-    enlarges = False
+    departs = False
     additions: list[str] = []
     dropouts: list[Node] = []
     last: Node | None = None
@@ -144,7 +146,7 @@ def _counted(nodes: tuple[Node, ...]) -> _Way:
         op, kind = node.op, type(node.op)
         if kind in _LAYERS:
             layers, last = layers + 1, node
-            enlarges = enlarges or (isinstance(op, Weight) and "transpose" in op.kind.lower())
+            departs = departs or (isinstance(op, Weight) and "transpose" in op.kind.lower())
         elif kind is Activation:
             activations += 1
         elif kind is Dropout:
@@ -152,7 +154,7 @@ def _counted(nodes: tuple[Node, ...]) -> _Way:
                 dropouts.append(node)
         elif kind is Add:
             additions.append(node.name)
-        elif kind is Resample or (isinstance(op, Rearrange) and op.kind.startswith("nearest")):
-            enlarges = True
+        elif kind in (Resample, Lookup) or (isinstance(op, Rearrange) and op.kind.startswith("nearest")):
+            departs = True
     layer = last if last is not None and isinstance(last.op, Weight) else None
-    return _Way(layers, activations, len(nodes), nodes, enlarges, additions, tuple(dropouts), layer)
+    return _Way(layers, activations, len(nodes), nodes, departs, additions, tuple(dropouts), layer)

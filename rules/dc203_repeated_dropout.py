@@ -131,6 +131,14 @@ net = nn.Sequential(Layer(32), Layer(32))
             ),
             input="2x3x8x8",
         ),
+        Example(
+            "one layer twice in a residual branch",
+            _TWO.replace("self.drop2(", "self.drop1("),
+            expect=(
+                "10: warning Dropout(0.30) drops again in one residual branch (worst Δ = 0.93, of '1.drop1' at '1.bn2'); one is enough, ahead of its last weight layer '1.conv2'",
+            ),
+            input="2x3x8x8",
+        ),
         Example("one of them switched off", _BLOCK.format(0.0, 0.3), input="2x3x8x8"),
         Example(
             "one of them held in evaluation mode",
@@ -197,10 +205,9 @@ net = nn.Sequential(Block(32), Block(32))
         *others, last = met
         worst = max(met, key=lambda one: ratio(one.delta))
         severity = min(subject.severity(worst.delta), Severity.WARNING, key=lambda one: one.rank)
-        message = (
-            f"{last.noise} shares a residual branch with {', '.join(repr(one.dropout.path) for one in others)} "
-            f"(worst Δ = {worst.delta:.2f}, of {worst.dropout.path!r} at {worst.norm.path!r}){_keep(branch)}"
-        )
+        paths = dict.fromkeys(repr(one.dropout.path) for one in others if one.dropout.path != last.dropout.path)
+        shares = f"shares a residual branch with {', '.join(paths)}" if paths else "drops again in one residual branch"
+        message = f"{last.noise} {shares} (worst Δ = {worst.delta:.2f}, of {worst.dropout.path!r} at {worst.norm.path!r}){_keep(branch)}"
         return self.finding(subject, last.dropout, severity, message, norm=worst.norm, delta=worst.delta)
 
 

@@ -9,7 +9,20 @@ from graphs import bn, conv, draw, dropout, linear, node, preactivation
 
 from dropcheck.branches import branches, moved
 from dropcheck.graph import Graph, Node
-from dropcheck.ops import Activation, Add, Attention, Input, Multiply, Op, Pool, Rearrange, Reduce, Resample, Weight
+from dropcheck.ops import (
+    Activation,
+    Add,
+    Attention,
+    Input,
+    Lookup,
+    Multiply,
+    Op,
+    Pool,
+    Rearrange,
+    Reduce,
+    Resample,
+    Weight,
+)
 from dropcheck.relocation import lone_dropouts
 from dropcheck.shift import predict, predict_changed
 
@@ -101,6 +114,17 @@ class TestBranches:
             gate=node(conv(), "up"),
             skip=node(conv(), "x"),
             add=node(Add(), "gate", "skip"),
+        )
+        assert branches(graph) == ()
+
+    def test_wide_and_deep_is_no_block(self) -> None:
+        graph = draw(
+            x=node(Input()),
+            wide=node(Lookup("Embedding", 1), "x"),
+            table=node(Lookup("Embedding", 8), "x"),
+            fc1=node(linear(), "table"),
+            fc2=node(linear(), "fc1"),
+            add=node(Add(), "wide", "fc2"),
         )
         assert branches(graph) == ()
 
