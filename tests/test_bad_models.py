@@ -8,11 +8,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
+from dropcheck.capture import CaptureError, ExampleInput, attempt
+from dropcheck.capture.memory import at_most, is_exhausted
 from dropcheck.job import Job, Outcome
 from dropcheck.load import build as building
 from dropcheck.load.failure import LoadError, TookTooLong, limited
 from dropcheck.load.model import quoted
+from dropcheck.ops import Opaque
 from dropcheck.result import ErrorKind, Status
 from dropcheck.worker import Worker
 
@@ -75,6 +80,37 @@ def test_a_constructor_that_waits_is_ended(monkeypatch: pytest.MonkeyPatch) -> N
         building.build(waits, "Net")
 
 
+def test_a_constructor_that_computes_without_end_is_ended_sooner_if_it_is_to_be() -> None:
+    def forever() -> nn.Module:
+        while True:
+            pass
+
+    with pytest.raises(LoadError, match=r"it is not done after 0\.05 seconds"):
+        building.build(forever, "Net", busy=0.05)
+
+
+def test_memory_is_limited_for_a_while() -> None:
+    with at_most(2**28), pytest.raises(RuntimeError) as caught:
+        torch.empty(2**30, dtype=torch.uint8)
+    assert is_exhausted(caught.value)
+    assert len(torch.empty(2**30, dtype=torch.uint8)) == 2**30
+
+
+def test_what_takes_too_much_memory_is_run_without(load: Load) -> None:
+    outcome = load(
+        """
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.conv, self.bn = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+            def forward(self, x):
+                return self.bn(self.conv(x)).repeat(1, 1, 200, 200)
+        """
+    )
+    (model,) = outcome.models
+    assert (model.status, model.input) == (Status.ANALYSED, "2x3x32x32")
+
+
 def test_nothing_is_ended_that_is_done_in_time() -> None:
     with limited(30.0):
         done = sum(range(1000))
@@ -105,3 +141,71 @@ def test_a_model_of_two_thousand_modules_with_shared_parameters(load: Load) -> N
 def test_a_line_to_write_is_one_word_of_a_shell(target: str) -> None:
     assert shlex.split(quoted(target)) == [target]
     assert "'\"'" not in quoted(target) or "$" in target or '"' in target
+
+
+def test_bases_and_what_has_no_layers_are_no_models(load: Load) -> None:
+    outcome = load(
+        """
+        import abc
+        class Base(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.layer = nn.Linear(4, 4)
+            def encode(self, x):
+                raise NotImplementedError
+            def forward(self, x):
+                return self.layer(self.encode(x))
+        class Open(nn.Module):
+            def forward(self, x):
+                "For others to write."
+                raise NotImplementedError("write it")
+        class Marked(nn.Module):
+            @abc.abstractmethod
+            def forward(self, x): ...
+        class Loss(nn.Module):
+            def forward(self, scores, labels):
+                assert scores.dim() == 7
+                return (scores - labels).square().mean()
+        class Dropping(nn.Module):
+            def forward(self, x):
+                assert x.dim() == 7
+                return nn.functional.dropout(x)
+        """
+    )
+    assert {model.target: model.reason for model in outcome.models if model.by_design} == {
+        "nets.py:Base": "its encode is left open: a base for other classes",
+        "nets.py:Open": "its forward is left open: a base for other classes",
+        "nets.py:Marked": "its forward is left open: a base for other classes",
+        "nets.py:Loss": "it has no layers, no dropout and no norm",
+    }
+    assert [error.path for error in outcome.errors] == ["nets.py:Dropping"]
+
+
+def test_scripted_modules_are_opaque_parts(load: Load) -> None:
+    outcome = load(
+        """
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.body = torch.jit.script(nn.Sequential(nn.Linear(4, 4), nn.Dropout()))
+                self.norm = nn.BatchNorm1d(4)
+            def forward(self, x): return self.norm(self.body(x))
+        """
+    )
+    (model,) = outcome.models
+    assert model.graph is not None
+    assert [node.op.target for node in model.graph if isinstance(node.op, Opaque)] == ["RecursiveScriptModule"]
+
+
+def test_a_forward_without_end_is_said_to_have_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Endless(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            while x.abs().sum() > -1:
+                x = super().forward(x)
+            return x
+
+    monkeypatch.setattr(attempt, "PATIENCE", 0.05)
+    monkeypatch.setattr(attempt, "ENDURANCE", 0.05)
+    model = Endless(4, 4)
+    with pytest.raises(CaptureError, match="could not be run to its end: a run takes too long"):
+        attempt.capture(model, [ExampleInput((torch.zeros(2, 4),))] * 9, twin=lambda: model)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from torch import nn
 
-from dropcheck.load.arguments import argument_sets
+from dropcheck.load.arguments import Unknown, argument_sets
 from dropcheck.load.signatures import signature_of
 
 
@@ -76,3 +76,24 @@ def test_arguments_given_by_place_are_not_given_again_by_name() -> None:
 
 def test_a_signature_without_an_open_end_is_as_it_is_written() -> None:
     assert signature_of(Base) == inspect.signature(Base)
+
+
+def test_a_class_is_wanted_where_the_annotation_names_one() -> None:
+    def net(part: type[Base], other: type[Base | nn.Linear]) -> None:
+        """Never called."""
+
+    every = [arguments.text for arguments in argument_sets(net, None, (HandsOnAll,))]
+    assert every == ["part=Base, other=Base", "part=Base, other=Linear"]
+
+
+def test_modules_that_a_class_is_made_around_are_not_guessed() -> None:
+    def wrapper(model, temperature): ...  # type: ignore[no-untyped-def]
+
+    def head(encoder: nn.Module):  # type: ignore[no-untyped-def]
+        return encoder.width
+
+    with pytest.raises(Unknown, match=r"made around modules that it is given \(model\)") as caught:
+        next(argument_sets(wrapper, None, ()))
+    assert (caught.value.call, caught.value.is_literal) == ("model=..., temperature=1", False)
+    with pytest.raises(Unknown, match=r"made around modules that it is given \(encoder\)"):
+        next(argument_sets(head, None, ()))

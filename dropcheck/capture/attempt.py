@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import fx, nn
-from torch.utils._pytree import tree_map
+from torch.nn.parameter import is_lazy
 
 from dropcheck.capture import symbolic, traced
 from dropcheck.capture.calls import Call
@@ -17,6 +17,7 @@ from dropcheck.capture.catalogue import operation
 from dropcheck.capture.evaluation import mark_draws
 from dropcheck.capture.example import Budget, ExampleInput, OverBudget
 from dropcheck.capture.lower import lower
+from dropcheck.capture.memory import at_most, is_exhausted
 from dropcheck.capture.record import record
 from dropcheck.capture.replica import replica
 from dropcheck.capture.surroundings import undisturbed
@@ -29,8 +30,11 @@ PATIENCE = 3.0
 takes more than PATIENCE seconds, is run on the meta device first: it needs neither memory nor arithmetic there, but
 loading the meta kernels takes one or two."""
 
+ENDURANCE = 8.0
+"""Seconds that what needs values may take on a guessed input."""
+
 PERSISTENCE = 4
-"""How many guessed inputs are tried for the sake of one that leaves the global pools something to pool."""
+"""Guessed inputs that are tried for the sake of one that leaves the global pools something to pool."""
 
 
 class CaptureError(Exception):
@@ -75,6 +79,7 @@ def capture(
     twin: Callable[[], nn.Module],
     built: Mapping[str, Site] | None = None,
     failed: Callable[[ExampleInput, Exception], object] = lambda example, error: None,
+    memory: int | None = None,
 ) -> Capture:
     """The graph of ``model``'s forward in training.
 
@@ -84,6 +89,7 @@ def capture(
         twin: makes the model that is run. It is called at most once, and its result may be changed.
         built: construction sites by module path.
         failed: told of each input on which forward fails, before the next one is asked for.
+        memory: bytes that one run may take, in a process of one's own; what needs more is run on the meta device.
 
     A model in evaluation mode is read as ``model.train()`` leaves it; in a model in training mode, submodules held
     in evaluation mode stay so. The state of torch's, Python's and numpy's random numbers is left as it was.
@@ -92,21 +98,23 @@ def capture(
         CaptureError: no way worked.
     """
     with undisturbed(model), torch.no_grad():
-        return _Attempt(model, twin, built or {}).over(inputs, failed)
+        return _Attempt(model, twin, built or {}, memory).over(inputs, failed)
 
 
 class _Attempt:
-    def __init__(self, model: nn.Module, twin: Callable[[], nn.Module], built: Mapping[str, Site]) -> None:
+    def __init__(
+        self, model: nn.Module, twin: Callable[[], nn.Module], built: Mapping[str, Site], memory: int | None
+    ) -> None:
         self.model = _as_trained(model)
-        self.built = built
+        self.built, self.memory = built, memory
         self.make_twin = twin
         self._twin: nn.Module | None = None
         self._phantom: nn.Module | None = None
         self.flags = {path: module.training for path, module in self.model.named_modules()}
-        self.large = sum(_size(parameter) for parameter in model.parameters()) > LARGE
+        self.large = sum(0 if is_lazy(one) else one.numel() for one in model.parameters()) > LARGE
         self.failure: Exception | None = None
         self.latest: Exception | None = None
-        self.refusal = ""
+        self.refusal, self.is_endless = "", False
 
     def over(self, inputs: Iterable[ExampleInput], failed: Callable[[ExampleInput, Exception], object]) -> Capture:
         graph = self._trace()
@@ -126,7 +134,7 @@ class _Attempt:
         if collapsed is not None:
             return self._told(*collapsed)
         for example in tried:
-            run = self._recorded(self.twin.eval(), example, Budget())
+            run = self._after_all(self.twin.eval(), None, example)
             if run is not None:
                 return self._told(run, example)
         if graph is not None and not any(example.given for example in tried):
@@ -150,11 +158,26 @@ class _Attempt:
         """One run in training mode; None if it fails."""
         if not self.large:
             try:
-                return self._run_on(self.twin, graph, example, Budget(PATIENCE))
-            except OverBudget:
+                with at_most(self.memory):
+                    return self._run_on(self.twin, graph, example, Budget(PATIENCE))
+            except OverBudget as error:
                 self.large = True
-        run = self._run_on(self.phantom, graph, _on_meta(example), Budget())
-        return run or self._run_on(self.twin, graph, example, Budget())
+                self._note(error)
+        run = self._run_on(self.phantom, graph, example.on_meta, Budget())
+        return run or self._after_all(self.twin, graph, example)
+
+    def _after_all(self, model: nn.Module, graph: fx.Graph | None, example: ExampleInput) -> _Run | None:
+        """What needs values is run for real, on guessed inputs only as far as that may be worth it."""
+        if self.is_endless and not example.given:
+            return None
+        memory, seconds = (None, None) if example.given else (self.memory, ENDURANCE)
+        try:
+            with at_most(memory):
+                return self._run_on(model, graph, example, Budget(seconds))
+        except OverBudget as error:
+            self.is_endless = True
+            self._note(error)
+            return None
 
     def _run_on(self, model: nn.Module, graph: fx.Graph | None, example: ExampleInput, budget: Budget) -> _Run | None:
         if graph is not None:
@@ -181,7 +204,9 @@ class _Attempt:
                 module.training = flags.get(path, True)
 
     def _note(self, error: Exception) -> None:
-        """The first failure of a forward is the one to report: inputs come best guess first."""
+        """The first failure is the one to report: inputs come best guess first. OverBudget if memory lacked."""
+        if is_exhausted(error):
+            raise OverBudget("a run takes too much memory") from error
         self.latest = error
         if self.failure is None or isinstance(self.failure, symbolic.Refused):
             self.failure = error
@@ -205,6 +230,9 @@ class _Attempt:
                 f"torch.fx cannot follow its forward ({self.refusal}) and there is no example input to run it on",
                 "give one with --input, as in --input 2x3x32x32",
             )
+        if isinstance(self.failure, OverBudget):
+            hint = "give a smaller input with --input, or one on which its loops come to an end"
+            return CaptureError(f"forward could not be run to its end: {self.failure}", hint)
         kind, text = type(self.failure).__name__, str(self.failure).strip().split("\n")[0]
         details = "".join(traceback.format_exception(self.failure))
         return CaptureError(
@@ -216,18 +244,6 @@ def _collapses(calls: Iterable[Call]) -> bool:
     """Whether a global pool has nothing left to pool: the guessed input is smaller than what the model is made for."""
     found = map(operation, calls)
     return any(isinstance(op, Pool) and op.is_global and op.window == 1 for op in found)
-
-
-def _size(parameter: nn.Parameter) -> int:
-    return 0 if nn.parameter.is_lazy(parameter) else parameter.numel()
-
-
-def _on_meta(example: ExampleInput) -> ExampleInput:
-    def moved(item: Any) -> Any:
-        return item.to("meta") if isinstance(item, torch.Tensor) else item
-
-    args, kwargs = tree_map(moved, (example.args, dict(example.kwargs)))
-    return replace(example, args=args, kwargs=kwargs)
 
 
 def _as_trained(model: nn.Module) -> nn.Module:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+import torch
+from torch.utils._pytree import tree_map
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,9 +20,17 @@ class ExampleInput:
     spec: str | None = None
     given: bool = False
 
+    @property
+    def on_meta(self) -> ExampleInput:
+        """The same without memory behind its tensors."""
+        args, kwargs = tree_map(
+            lambda item: item.to("meta") if isinstance(item, torch.Tensor) else item, (self.args, dict(self.kwargs))
+        )
+        return replace(self, args=args, kwargs=kwargs)
+
 
 class OverBudget(Exception):
-    """A run took longer than it may."""
+    """A run took longer, or more memory, than it may."""
 
 
 class Budget:
@@ -31,4 +42,4 @@ class Budget:
     def check(self) -> None:
         """Raises OverBudget once the time is up."""
         if self.end is not None and time.monotonic() > self.end:
-            raise OverBudget
+            raise OverBudget("a run takes too long")

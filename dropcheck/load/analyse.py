@@ -18,6 +18,7 @@ from dropcheck.load.failure import LoadError
 from dropcheck.load.importing import import_job
 from dropcheck.load.loaded import loaded_models
 from dropcheck.load.model import Analysis, Live, analysed, is_model_class, with_weights
+from dropcheck.load.roots import why_no_model
 from dropcheck.load.survey import Began, survey
 from dropcheck.load.switches import switched_on
 from dropcheck.result import AnalysisError, ErrorKind
@@ -61,7 +62,11 @@ def the_model(live: Live, scanned: Scan) -> Iterator[Began | Analysis]:
     symbol = live.job.symbol
     if symbol is not None:
         yield Began(live.target(symbol))
-        yield analysed(live, symbol, _symbol(live, symbol))
+        value = _symbol(live, symbol)
+        reason = why_no_model(value) if is_model_class(value) else None
+        if reason is not None:
+            raise LoadError(ErrorKind.CAPTURE, f"{symbol} is no model: {reason}", "name a class that derives from it")
+        yield analysed(live, symbol, value)
         return
     results = []
     for one in survey(live, scanned):

@@ -10,8 +10,9 @@ from typing import Any
 
 from torch import nn
 
+from dropcheck.load import tables
 from dropcheck.load.failure import LoadError
-from dropcheck.load.guess import Guess, Surroundings
+from dropcheck.load.guess import Guess, Surroundings, resolved
 from dropcheck.load.guesses import guesses
 from dropcheck.load.signatures import own_signature, signature_of, uses_in
 from dropcheck.load.usage import fields_of
@@ -72,11 +73,14 @@ class Arguments:
 
 
 class Unknown(Exception):
-    """Arguments nobody gave and no table knows: the message names them, ``call`` is the call to complete."""
+    """Arguments nobody gave and no table knows: the message names them, ``call`` is the call to complete.
 
-    def __init__(self, reason: str, call: str) -> None:
+    ``is_literal``: all of it can be literals.
+    """
+
+    def __init__(self, reason: str, call: str, is_literal: bool = True) -> None:
         super().__init__(reason)
-        self.call = call
+        self.call, self.is_literal = call, is_literal
 
 
 def argument_sets(make: Callable[..., Any], call: str | None, classes: Sequence[type]) -> Iterator[Arguments]:
@@ -108,7 +112,10 @@ def _sets(make: Callable[..., Any], call: str | None, around: Surroundings) -> I
     tries |= {} if open_end is None else _keywords(open_end, uses, signature.parameters, around)
     unknown = [name for name, values in tries.items() if not values]
     if unknown:
-        raise Unknown(_reason(unknown, uses), _to_complete(call, tries))
+        modules = [
+            name for name in unknown if _is_module(signature.parameters.get(name), uses.get(name, Use()), around)
+        ]
+        raise Unknown(_reason(unknown, modules, uses), _to_complete(call, tries), is_literal=not modules)
     for chosen in _combinations(tries):
         yield Arguments(bound, tuple(written), chosen)
 
@@ -181,7 +188,16 @@ def _bound(make: Callable[..., Any], call: str | None) -> inspect.BoundArguments
         raise LoadError(ErrorKind.CONFIG, f"wrong arguments ({call}): {error}", f"it takes ({takes})") from error
 
 
-def _reason(unknown: Sequence[str], uses: Mapping[str, Use]) -> str:
+def _is_module(parameter: inspect.Parameter | None, use: Use, around: Surroundings) -> bool:
+    """Whether what is wanted is somebody's module."""
+    annotation = None if parameter is None else resolved(parameter.annotation, around)
+    named = parameter is not None and bool(tables.MODULE.fullmatch(parameter.name))
+    return use.is_run or named or (isinstance(annotation, type) and issubclass(annotation, nn.Module))
+
+
+def _reason(unknown: Sequence[str], modules: Sequence[str], uses: Mapping[str, Use]) -> str:
+    if modules == unknown:
+        return f"it is made around modules that it is given ({', '.join(modules)})"
     names = ", ".join(unknown)
     read = [f"{name}.{attribute}" for name in unknown for attribute in uses.get(name, Use()).attributes[:4]]
     known = "argument" if len(unknown) == 1 else "arguments"

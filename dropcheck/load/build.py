@@ -31,6 +31,9 @@ _CONSTRUCT_HINT = "give constructor arguments it accepts, as in nets.py:Net(dept
 PATIENCE = 25.0
 """Seconds that one attempt to construct a model may take: it must leave time for the other models of the file."""
 
+WORTH_A_GUESS = 6.0
+"""Seconds that one with guessed arguments may compute: a depth that suits nobody can go on for ever."""
+
 LARGE = 2**22
 """Parameters with more elements than this are filled with one number: drawing so many takes longer than the rest."""
 
@@ -52,20 +55,30 @@ class Built:
         return filled(self.again())
 
 
-def build(make: Callable[[], Any], what: str, file: str | None = None, *, initialised: bool = False) -> Built:
+def build(
+    make: Callable[[], Any],
+    what: str,
+    file: str | None = None,
+    *,
+    initialised: bool = False,
+    busy: float = math.inf,
+) -> Built:
     """The model ``make`` constructs, on the meta device where that works, else on the CPU without initialisation.
 
     ``what`` names it in messages. ``initialised``: when it is made again, its weights are those its constructor makes.
-    Raises LoadError.
+    ``busy``: seconds that it may compute.
+
+    Raises:
+        LoadError: the constructor fails, or takes too long.
     """
 
     def again() -> nn.Module:
-        with RealConstruction(draws=initialised), limited(math.inf if initialised else PATIENCE):
+        with RealConstruction(draws=initialised), limited(math.inf if initialised else PATIENCE, busy):
             return _constructed(make, what, initialised)
 
     failure = f"constructing {what} failed"
     with foreign(ErrorKind.CONSTRUCT, failure, _CONSTRUCT_HINT, file), construction_sites() as built:
-        model = _on_meta(make)
+        model = _on_meta(make, busy)
         if model is None:
             model = again()
     return Built(model, built.by_path(model), again)
@@ -83,12 +96,14 @@ def adopt(model: nn.Module, sites: Mapping[str, Site]) -> Built:
     return Built(model, sites, again)
 
 
-def _on_meta(make: Callable[[], Any]) -> nn.Module | None:
+def _on_meta(make: Callable[[], Any], busy: float) -> nn.Module | None:
     """None where construction needs values, or fails for what may be the lack of them."""
     mode = MetaConstruction()
     try:
-        with mode, limited(PATIENCE):
+        with mode, limited(PATIENCE, busy):
             model = _constructed(make, "")
+    except OSError:  # what is not there or cannot be reached is not there for real tensors either
+        raise
     except (Exception, SystemExit, NeedsValues):  # noqa: BLE001 - tried again with real tensors, and reported then
         return None
     return None if mode.needed_values else model

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from dropcheck.load.usage import uses_of
 from dropcheck.load.use import Use
@@ -18,7 +18,9 @@ def fields_read(model: nn.Module, name: str) -> tuple[Use, dict[str, nn.Module |
     """What forward does with a parameter, and the first layer of each field of it that forward reads."""
     uses = uses_of(model.forward)
     use = uses.get(name, Use())
-    wanted = [field for field in use.attributes if field not in use.optional | use.methods]
+    called = {field for field in use.attributes if uses.get(f"{name}.{field}", Use()).is_called}
+    methods = use.methods | {field for field in called if hasattr(Tensor, field)}
+    wanted = [field for field in use.attributes if field not in use.optional | methods]
     return use, {field: _first(model, uses.get(f"{name}.{field}", Use()), 0) for field in wanted}
 
 
@@ -50,7 +52,8 @@ def _behind(module: nn.Module, place: int | str, depth: int) -> nn.Module | None
         return module if any(True for _ in module.parameters()) else None
     if depth >= _DEEPEST:
         return None
-    name = _name(type(module).forward, place)
+    forward = inspect.getattr_static(type(module), "forward")
+    name = _name(forward, place) if inspect.isfunction(forward) else None
     return None if name is None else entry(module, name, depth + 1)
 
 

@@ -9,7 +9,7 @@ import threading
 import traceback
 import urllib.error
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 
 from dropcheck.result import AnalysisError, ErrorKind
@@ -47,26 +47,33 @@ class TookTooLong(BaseException):
 
 
 @contextmanager
-def limited(seconds: float) -> Iterator[None]:
-    """Ends foreign code with TookTooLong after so many seconds, where signals can do that: in a main thread on Unix."""
-    if (
-        seconds == math.inf
-        or threading.current_thread() is not threading.main_thread()
-        or not hasattr(signal, "setitimer")
-    ):
+def limited(seconds: float, busy: float = math.inf) -> Iterator[None]:
+    """Ends foreign code with TookTooLong after so many seconds, or so many of them ``busy`` with computing, where
+    signals can do that: in a main thread on Unix.
+    """
+    with ExitStack() as stack:
+        if threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer"):
+            stack.enter_context(_rings(signal.SIGALRM, signal.ITIMER_REAL, seconds))
+            stack.enter_context(_rings(signal.SIGPROF, signal.ITIMER_PROF, busy))
+        yield
+
+
+@contextmanager
+def _rings(number: signal.Signals, timer: int, seconds: float) -> Iterator[None]:
+    if seconds == math.inf:
         yield
         return
 
     def ring(*_: object) -> None:
         raise TookTooLong(seconds)
 
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    before = signal.signal(number, ring)
+    signal.setitimer(timer, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(timer, 0.0)
+        signal.signal(number, before)
 
 
 @contextmanager
@@ -118,7 +125,8 @@ def _line(error: BaseException, file: str | None) -> str | None:
 def _hint(error: BaseException, otherwise: str) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name:
         return to_install([error.name.partition(".")[0]])
-    if isinstance(error, TookTooLong | urllib.error.URLError | ConnectionError | TimeoutError):
+    lacks_net = isinstance(error, urllib.error.URLError | ConnectionError | TimeoutError) or "internet" in str(error)
+    if lacks_net or isinstance(error, TookTooLong | EOFError):
         return "write a function without arguments that returns it without downloading or waiting for anything"
     if isinstance(error, FileNotFoundError):
         return "run dropcheck from the directory that has it, or write a function that returns the model without it"

@@ -12,8 +12,12 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
+from torch import nn
+
 from dropcheck.load.configuration import parser_defaults
 from dropcheck.load.stubs import StubType
+
+_UNIONS = (typing.Union, types.UnionType)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,10 @@ def annotated(name: str, annotation: Any, around: Surroundings) -> Iterator[Gues
         yield Guess(False)
     elif origin is typing.Literal:
         yield from map(Guess, inner)
-    elif origin in (typing.Union, types.UnionType) and type(None) in inner:
+    elif origin is type:
+        classes = typing.get_args(inner[0]) if typing.get_origin(inner[0]) in _UNIONS else inner
+        yield from (Guess(one, one.__name__) for one in classes if inspect.isclass(one) and one is not nn.Module)
+    elif origin in _UNIONS and type(None) in inner:
         kinds = [one for one in inner if one is not type(None)]
         yield from annotated(name, kinds[0], around) if len(kinds) == 1 else ()
     elif (

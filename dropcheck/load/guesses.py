@@ -42,6 +42,8 @@ def guesses(name: str, annotation: Any, uses: Mapping[str, Use], around: Surroun
         return _texts(name, use, around)
     if use.is_called or shown.startswith(("type", "Type", "Callable")):
         return _callables(name, around.classes) or _classes(name, around.classes)
+    if inspect.isclass(annotation) and issubclass(annotation, nn.Module):
+        return _modules(name, around)
     if use.is_run and not tables.ACTIVATION.fullmatch(name):
         return _modules(name, around)
     if use.is_configuration and shown not in ("int", "float"):
@@ -56,6 +58,8 @@ def _values(name: str, shown: str, use: Use, around: Surroundings) -> list[Guess
         return [Guess(around.options[name])]
     if use.is_tensor:
         return [Guess(torch.zeros(100, 64), "torch.zeros(100, 64)")]
+    if tables.MODULE.fullmatch(name) and shown not in ("int", "float") and not (use.is_number or use.is_sequence):
+        return []
     if use.is_sequence or shown.lower().startswith(("list", "sequence", "tuple", "iterable")):
         return [_entries(name, use)]
     if tables.ACTIVATION.fullmatch(name) or tables.NORM.fullmatch(name):

@@ -19,6 +19,7 @@ from dropcheck.load.entries import entry, fields_read
 from dropcheck.load.failure import LoadError
 from dropcheck.load.graph_inputs import graphs, is_graph
 from dropcheck.load.shapes import first_shapes, shape_for
+from dropcheck.load.signatures import own_signature
 from dropcheck.load.tensors import spec_of, tensor
 from dropcheck.result import ErrorKind
 from dropcheck.source import InputSpec, parse_input
@@ -187,7 +188,7 @@ def _guessed(model: nn.Module, hints: Mapping[str, Any]) -> Iterator[ExampleInpu
 
 
 def _required(model: nn.Module) -> list[inspect.Parameter | None]:
-    parameters = inspect.signature(model.forward).parameters.values()
+    parameters = own_signature(model.forward).parameters.values()
     wanted = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return [one for one in parameters if one.default is inspect.Parameter.empty and one.kind in wanted]
 

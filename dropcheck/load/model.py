@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -16,7 +17,7 @@ from torch import nn
 from dropcheck.capture import BuiltSites, Capture, CaptureError, ExampleInput, capture
 from dropcheck.job import CapturedModel, Job
 from dropcheck.load.arguments import Arguments, Unknown, argument_sets
-from dropcheck.load.build import Built, adopt, build
+from dropcheck.load.build import WORTH_A_GUESS, Built, adopt, build
 from dropcheck.load.checkpoint import Recalibrated, read
 from dropcheck.load.failure import LoadError, foreign, to_install
 from dropcheck.load.finder import lacking, missing
@@ -30,6 +31,9 @@ MOST_BUILDS = 12
 MOST_CAPTURES = 4
 MOST_SECONDS = 12.0
 """Guesses of constructor arguments that are tried until a model builds and can be captured."""
+
+MEMORY = 2**31
+"""Bytes that one run may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +132,8 @@ def _first_that_works(live: Live, target: str, name: str, make: Callable[..., An
             if captures >= MOST_CAPTURES or time.monotonic() - started > MOST_SECONDS:
                 break
     except Unknown as unknown:
-        return Analysis(CapturedModel(target, Status.SKIPPED, f"{unknown}; {_line_to_write(target, unknown.call)}"))
+        line = _line_to_write(target, unknown.call, is_literal=unknown.is_literal)
+        return Analysis(CapturedModel(target, Status.SKIPPED, f"{unknown}; {line}"))
     assert first is not None
     return _skipped_guess(first, target)
 
@@ -141,10 +146,10 @@ def _skipped_guess(first: Analysis, target: str) -> Analysis:
     return Analysis(CapturedModel(target, Status.SKIPPED, reason, arguments=text))
 
 
-def _line_to_write(target: str, call: str) -> str:
+def _line_to_write(target: str, call: str, *, is_literal: bool = True) -> str:
     """What settles the arguments: a command where they can be literals."""
     symbol = target.rpartition(":")[2]
-    if any(not_literal in call for not_literal in ("SimpleNamespace(", "nn.", "torch.")):
+    if not is_literal or any(not_literal in call for not_literal in ("SimpleNamespace(", "nn.", "torch.")):
         return f"write a function without arguments that returns {symbol}({call}) with the right values"
     return f"write them: dropcheck lint {quoted(f'{target}({call})')}, or a function without arguments that returns it"
 
@@ -159,8 +164,8 @@ def quoted(text: str) -> str:
 def with_arguments(live: Live, target: str, name: str, make: Callable[..., Any], arguments: Arguments) -> Analysis:
     """Builds a model with these very arguments and captures it."""
     try:
-        wanted = live.job.initialised
-        built = build(lambda: arguments.call(make), name, live.job.path, initialised=wanted)
+        wanted, busy = live.job.initialised, WORTH_A_GUESS if arguments.assumed else math.inf
+        built = build(lambda: arguments.call(make), name, live.job.path, initialised=wanted, busy=busy)
     except LoadError as error:
         failed = CapturedModel(target, Status.FAILED, error.message, arguments=arguments.text)
         return Analysis(failed, error.report(target))
@@ -213,7 +218,7 @@ def _capture(live: Live, built: Built, hints: dict[str, Any]) -> Capture:
     examples = Examples(built.model, live.job.input, hints)
     inputs = chain(live.examples(built.model), examples)
     try:
-        return capture(built.model, inputs, twin=built.twin, built=built.sites, failed=examples.learn)
+        return capture(built.model, inputs, twin=built.twin, built=built.sites, failed=examples.learn, memory=MEMORY)
     except CaptureError as error:
         wanted = lacking(error.message)
         if wanted:

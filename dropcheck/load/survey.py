@@ -16,6 +16,7 @@ from dropcheck.load.arguments import required
 from dropcheck.load.build import Built
 from dropcheck.load.failure import LoadError, to_install
 from dropcheck.load.model import Analysis, Live, analysed, is_model_class, with_weights
+from dropcheck.load.roots import A_BASE, has_no_layers, open_method, why_no_model
 from dropcheck.load.stubs import missing_base
 from dropcheck.nearest import suggest
 from dropcheck.result import AnalysisError, ErrorKind, Status
@@ -64,6 +65,8 @@ def survey(live: Live, scanned: Scan) -> Iterator[Began | Analysis]:
             continue
         if result.captured.status is Status.ANALYSED:
             yield seen.remember(candidate, result)
+        elif (reason := _no_failure(value, result)) is not None:
+            yield seen.left_out(candidate, reason)
         else:
             postponed.append((candidate, result))
     for candidate, result in postponed:
@@ -108,6 +111,15 @@ def _analysed(live: Live, candidate: Candidate, value: Any) -> Analysis | None:
         target = live.target(candidate.name)
         return Analysis(CapturedModel(target, Status.FAILED, error.message), error.report(target))
     return None if candidate.kind is not Kind.CLASS and _is_torch_layer(result.built) else _with_parts(result)
+
+
+def _no_failure(value: Any, result: Analysis) -> str | None:
+    """Why something that could not be analysed needs no analysis; None if it does."""
+    if result.built is not None and has_no_layers(result.built.model):
+        return "it has no layers, no dropout and no norm"
+    fails = NotImplementedError.__name__ in (result.captured.reason or "") and isinstance(value, type)
+    left = open_method(value) if fails else None
+    return None if left is None else f"its {left} is left open: {A_BASE}"
 
 
 def _with_parts(result: Analysis) -> Analysis:
@@ -203,9 +215,7 @@ class _Seen:
             return f"part of {self.parts[value]}"
         if value in self.wholes and required(value):
             return f"built by {self.wholes[value]}"
-        if _has_no_forward(value):
-            return "it defines no forward: a base for other classes"
-        return None
+        return why_no_model(value)
 
     def user_of(self, candidate: Candidate) -> str | None:
         """The analysed model that uses a candidate which could not be analysed itself, or whose class it makes."""
@@ -233,7 +243,3 @@ class _Seen:
 
     def left_out(self, candidate: Candidate, reason: str) -> Analysis:
         return Analysis(CapturedModel(self.live.target(candidate.name), Status.SKIPPED, reason, by_design=True))
-
-
-def _has_no_forward(value: type[nn.Module]) -> bool:
-    return inspect.isabstract(value) or value.forward is nn.Module.forward

@@ -60,6 +60,7 @@ LISTS: Sequence[tuple[str, tuple[float, ...]]] = (
 
 ACTIVATION = re.compile(r".*(act|activation|nonlin(earity)?)(_?(fn|func|layer|cls|function))?|nl|.*act_layer")
 NORM = re.compile(r".*norm(alization)?(_?(fn|layer|cls|op|type))?|bn")
+MODULE = re.compile(r"((base|main|inner|wrapped|pretrained|teacher|student)_)?(model|module|net|network|backbone)")
 BLOCK = re.compile(r".*(block|bottleneck|layer|cell|module)(_?(fn|cls|type|class))?s?|block_?.*")
 ONE_BLOCK = re.compile(r"(.*_)?block(_?(fn|cls|type|class))?")
 INPUT_SHAPE = re.compile(r"(in|input|img|image|obs|observation|state)_?(shape|size|dims?)")
