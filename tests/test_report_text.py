@@ -12,6 +12,7 @@ from rich.cells import cell_len
 
 from dropcheck.graph import Site
 from dropcheck.report import render
+from dropcheck.report.wording import op_text
 from dropcheck.result import AnalysisError, Blame, ErrorKind, ModelReport, NormReport, Report, Status
 from dropcheck.rule import Finding, Severity
 
@@ -260,6 +261,13 @@ def test_deltas_keep_two_digits_that_mean_something(delta: float, shown: str) ->
     finding = replace(FINDINGS[1], delta=delta, site=None)
     assert f"Δ = {shown}, evidence prior" in render(Report((finding,)), "text")
     assert f"Δ={shown}]" in render(Report((finding,)), "concise")
+
+
+def test_a_function_called_in_the_model_itself_is_written_as_a_call() -> None:
+    names = ["/dropout", "/dropout_1", "layer/dropout", "layer", ""]
+    assert [op_text(name) for name in names] == ["dropout()", "dropout_1()", "layer/dropout", "layer", ""]
+    text = render(replace(CLEAN, findings=(replace(FINDINGS[0], op="/dropout"),)), "text")
+    assert "noise: dropout() → " in text
 
 
 def test_a_small_share_is_not_nothing_and_a_large_one_not_all() -> None:

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dropcheck.report.layout import Block, field, headed
-from dropcheck.report.wording import delta_text, one_line, plural, share_text, symbol_of, visible
+from dropcheck.report.wording import delta_text, one_line, op_text, plural, share_text, symbol_of, visible
 from dropcheck.result import ModelReport, NormReport, Status
 
 _CAPTURE = {"fx": "captured by symbolic tracing", "record": "captured in a recorded run", "source": "read as source"}
@@ -47,11 +47,11 @@ def _layers(model: ModelReport) -> Table:
     for _ in range(4):
         table.add_column(overflow="fold")
     for norm in model.norms:
-        sources = ", ".join(f"{one_line(blame.dropout)} {share_text(blame.share)}" for blame in norm.sources)
-        table.add_row(Text(one_line(norm.name)), Text(one_line(norm.kind)), _delta(norm), Text(sources))
+        sources = ", ".join(f"{one_line(op_text(blame.dropout))} {share_text(blame.share)}" for blame in norm.sources)
+        table.add_row(Text(one_line(op_text(norm.name))), Text(one_line(norm.kind)), _delta(norm), Text(sources))
     for dropout in model.dropouts:
         rate = Text(f"drop rate {dropout.drop_rate:g}")
-        table.add_row(Text(one_line(dropout.name)), Text(one_line(dropout.kind)), rate, Text())
+        table.add_row(Text(one_line(op_text(dropout.name))), Text(one_line(dropout.kind)), rate, Text())
     return table
 
 

@@ -11,6 +11,7 @@ from dropcheck.report.wording import (
     file_of,
     left_out,
     occurrences_text,
+    op_text,
     opaque_text,
     remarked,
     visible,
@@ -47,7 +48,7 @@ def _commands(report: Report) -> Iterator[str]:
 
 def _body(finding: Finding) -> Iterator[str]:
     yield finding.message
-    arrow = finding.op if finding.norm is None else f"{finding.op} → {finding.norm}"
+    arrow = " → ".join(op_text(name) for name in (finding.op, finding.norm) if name is not None)
     delta = None if finding.delta is None else f"Δ = {delta_text(finding.delta)}"
     yield ", ".join(fact for fact in (f"{arrow} in {finding.model}", delta, occurrences_text(finding)) if fact)
     yield finding.help

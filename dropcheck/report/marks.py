@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dropcheck.graph import Site
-from dropcheck.report.wording import delta_text
+from dropcheck.report.wording import delta_text, op_text
 from dropcheck.result import DropoutReport, NormReport, Report
 from dropcheck.rule import Finding
 
@@ -48,7 +48,7 @@ def marks(report: Report, finding: Finding) -> tuple[Mark, ...]:
     """The finding's own place first, then the dropout's and the norm's where they are others; only known ones."""
     labels: dict[Site, Mark] = {}
     if finding.site is not None:
-        labels[finding.site] = Mark(finding.site, finding.op, "")
+        labels[finding.site] = Mark(finding.site, op_text(finding.op), "")
     for mark in _roles(report, finding):
         if mark.site not in labels or not labels[mark.site].label:
             labels[mark.site] = mark
@@ -58,6 +58,6 @@ def marks(report: Report, finding: Finding) -> tuple[Mark, ...]:
 def _roles(report: Report, finding: Finding) -> Iterator[Mark]:
     dropout, norm = dropout_of(report, finding), norm_of(report, finding)
     if dropout is not None and dropout.site is not None:
-        yield Mark(dropout.site, dropout.name, f"drop rate {dropout.drop_rate:g}")
+        yield Mark(dropout.site, op_text(dropout.name), f"drop rate {dropout.drop_rate:g}")
     if norm is not None and norm.site is not None and finding.delta is not None:
-        yield Mark(norm.site, norm.name, f"Δ = {delta_text(finding.delta)}")
+        yield Mark(norm.site, op_text(norm.name), f"Δ = {delta_text(finding.delta)}")

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from dropcheck.report import render
 from dropcheck.report.layout import hanging
-from dropcheck.report.wording import delta_text, json_text, one_line, place, plural, share_text, visible
+from dropcheck.report.wording import delta_text, json_text, one_line, op_text, place, plural, share_text, visible
 from dropcheck.result import ModelReport, Report
 from dropcheck.rule import Finding, Severity
 from dropcheck.table import OFF, SYNTHETIC, MeasuredNorm, ShiftTable
@@ -202,7 +202,7 @@ def _told(console: Console, head: str, text: str) -> Iterator[Text]:
 def _finding(console: Console, finding: Finding, table: ShiftTable) -> Iterator[Text]:
     known = {norm.name: norm for norm in table}
     norm = known.get(finding.norm or "")
-    way = finding.op if finding.norm is None else f"{finding.op} → {finding.norm}"
+    way = " → ".join(op_text(name) for name in (finding.op, finding.norm) if name is not None)
     numbers = ""
     if finding.delta is not None:
         measured = "not measured" if norm is None else f"measured {_with_error(norm.delta, norm.delta_error)}"

@@ -24,6 +24,7 @@ from dropcheck.report.wording import (
     delta_text,
     left_out,
     occurrences_text,
+    op_text,
     opaque_text,
     place,
     remarked,
@@ -96,7 +97,7 @@ def _finding(
 
 def _facts(report: Report, finding: Finding) -> str:
     """Where the noise comes from and where it goes, how much it does there unless the message says so, how often."""
-    way = finding.op if finding.norm is None else f"{_sources(report, finding)} → {finding.norm}"
+    way = op_text(finding.op) if finding.norm is None else f"{_sources(report, finding)} → {op_text(finding.norm)}"
     delta = None if finding.delta is None else f"Δ = {delta_text(finding.delta)}"
     untold = delta if delta is not None and delta not in finding.message else None
     evidence = None if finding.evidence is None else f"evidence {finding.evidence}"
@@ -111,9 +112,9 @@ def _sources(report: Report, finding: Finding) -> str:
     for blame in norm.sources if norm is not None else ():
         shares[blame.dropout] += blame.share
     if len(shares) < 2 or finding.op not in shares:
-        return finding.op
+        return op_text(finding.op)
     names = [finding.op, *(name for name in shares if name != finding.op)]
-    named = " + ".join(f"{name} {share_text(shares[name])}" for name in names[:_MOST_SOURCES])
+    named = " + ".join(f"{op_text(name)} {share_text(shares[name])}" for name in names[:_MOST_SOURCES])
     return named if len(names) <= _MOST_SOURCES else f"{named} + {len(names) - _MOST_SOURCES} more"
 
 

@@ -80,6 +80,11 @@ def symbol_of(target: str) -> str:
     return target.removeprefix(file_of(target) or "").partition(":")[2] or target
 
 
+def op_text(path: str) -> str:
+    """How a reader calls an operation: a function called in the model's own forward is ``dropout()``."""
+    return f"{path[1:]}()" if path.startswith("/") else path
+
+
 def findings_text(report: Report) -> str:
     """``2 errors, 1 warning``, without those there are none of."""
     counts = sorted(report.counts.items(), key=lambda item: -item[0].rank)
