@@ -54,6 +54,22 @@ def test_windows_of_local_pools(pool: nn.Module, expected: ops.Pool) -> None:
     assert only(captured(nn.Sequential(pool)), ops.Pool).op == expected
 
 
+@pytest.mark.parametrize(
+    ("bounds", "kind"),
+    [
+        ((0, None), "relu"),
+        ((1e-6, 5.0), "relu"),
+        ((-1, 1), "hardtanh"),
+        ((0.0, 1.0), "hardtanh"),
+        ((-10.0, 10.0), "clamp"),
+        ((None, 20.0), "clamp"),
+    ],
+)
+def test_a_clamp_is_what_its_bounds_make_of_it(bounds: tuple[float | None, float | None], kind: str) -> None:
+    model = Lambda(lambda self, x: x.clamp(*bounds))
+    assert only(captured(model), ops.Activation).op == ops.Activation(kind)
+
+
 def test_a_mean_over_channels_is_no_pool() -> None:
     assert only(captured(Lambda(lambda self, x: x.mean(1, keepdim=True))), ops.Statistic).op == ops.Statistic("mean")
 

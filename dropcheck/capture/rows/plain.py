@@ -18,9 +18,16 @@ def activation(kind: str) -> Row:
     return row
 
 
+_FAR = 3.0
+"""A bound that few activations reach: few lie that many standard deviations out."""
+
+
 def clamp(call: Call) -> Op:
+    """By the bounds that can be felt: one below is a ReLU's, two are a hard tanh's; far ones guard and do nothing."""
     low, high = call.argument(1, "min"), call.argument(2, "max")
-    return ops.Activation("relu") if low == 0 and high is None else ops.Activation("hardtanh")
+    below = isinstance(low, int | float) and low > -_FAR
+    above = isinstance(high, int | float) and high < _FAR
+    return ops.Activation("hardtanh" if below and above else "relu" if below else "clamp")
 
 
 def maximum(call: Call) -> Op:
