@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 _REFLECTED = {
@@ -28,6 +29,7 @@ _IN_PLACE_OPERATORS = ("add", "sub", "mul", "matmul", "div", "truediv", "floordi
 _PREFIXES = ("special_", "linalg_", "_sparse_")
 
 
+@lru_cache(maxsize=4096)
 def plain_name(function: Callable[..., Any]) -> str:
     """``relu`` for F.relu, torch.relu_, Tensor.relu_; ``add`` for ``+``, ``+=``, torch.add; ``T`` for the property."""
     name = _own_name(function)
@@ -60,6 +62,7 @@ def _operator(name: str) -> str:
     return _REFLECTED.get(name, name)
 
 
+@lru_cache(maxsize=4096)
 def writes_its_argument(function: Callable[..., Any]) -> bool:
     """Whether the function changes its first argument: ``add_``, ``+=``, ``x[i] = …``."""
     name = _own_name(function)

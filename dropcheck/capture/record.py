@@ -23,7 +23,7 @@ from dropcheck.capture.example import Budget, ExampleInput
 from dropcheck.capture.names import plain_name, writes_its_argument
 from dropcheck.capture.operators import called, is_computed
 from dropcheck.capture.sites import call_site, calling_code
-from dropcheck.capture.tensors import is_stored, shape_of, tensors_held, tensors_in
+from dropcheck.capture.tensors import ATOMS, is_stored, shape_of, tensors_held, tensors_in
 
 
 def record(model: nn.Module, example: ExampleInput, training: Mapping[str, bool], budget: Budget) -> list[Call]:
@@ -151,6 +151,8 @@ class _Recorder(TorchFunctionMode):
             return func(*args, **kwargs)
         before = len(self.calls)
         result = called(func, args, kwargs, self)
+        if result is not None and type(result) in ATOMS:  # the most frequent question: a size, a type
+            return result
         if len(self.calls) > before and is_computed(map(self._value, tensors_in(result)), self.calls, before):
             return result
         name = plain_name(func)
@@ -165,28 +167,19 @@ class _Recorder(TorchFunctionMode):
         reads, keywords = self._replaced(args), self._replaced(kwargs)
         path = self._path()
         owner_path, owner = owner_of(self.model, Call("", path, reads, keywords))
-        call = Call(
-            name,
-            path,
-            reads,
-            keywords,
-            owner=owner,
-            owner_path=owner_path,
-            where=call_site(),
-            training=self._flag(name, path, reads, keywords),
-        )
+        call = Call(name, path, reads, keywords, owner=owner, owner_path=owner_path, where=call_site())
+        call.training = self._flag(call)
         # A write through a view changes the tensor behind it.
         changed = [written, getattr(written, "_base", None)] if written is not None else []
         self._add(call, (result, *changed))
         return result
 
-    def _flag(self, name: str, path: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    def _flag(self, call: Call) -> bool:
         """The training flag a function was given; where the run is in evaluation mode, the flag of its module."""
-        call = Call(name, path, args, kwargs)
         given = training_argument(call)
         if given is None:
             return True
-        return bool(given) or (not self.model.training and self.training.get(path, False))
+        return bool(given) or (not self.model.training and self.training.get(call.path, False))
 
     # Tensors ---------------------------------------------------------------------------------------------------
 

@@ -11,23 +11,27 @@ from typing import Any
 import torch
 from torch import nn
 
+ATOMS = frozenset({bool, int, float, str, type(None), torch.dtype, torch.device, torch.Size})
+"""Types of most arguments that are no tensors: a run asks thousands of times."""
+
 
 def tensors_in(value: Any) -> Iterator[torch.Tensor]:
     """Every tensor in a nest of containers, dataclasses and mappings, each container once."""
-    seen: set[int] = set()
+    found: list[torch.Tensor] = []
+    _collect(value, found, set())
+    return iter(found)
 
-    def walk(item: Any) -> Iterator[torch.Tensor]:
-        if isinstance(item, torch.Tensor):
-            yield item
-            return
-        parts = _parts(item)
-        if parts is None or id(item) in seen:
-            return
-        seen.add(id(item))
-        for part in parts:
-            yield from walk(part)
 
-    return walk(value)
+def _collect(item: Any, found: list[torch.Tensor], seen: set[int]) -> None:
+    if isinstance(item, torch.Tensor):
+        found.append(item)
+        return
+    parts = None if type(item) in ATOMS or id(item) in seen else _parts(item)
+    if parts is None:
+        return
+    seen.add(id(item))
+    for part in parts:
+        _collect(part, found, seen)
 
 
 _LOOKED_AT = 10_000

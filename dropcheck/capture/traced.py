@@ -208,14 +208,14 @@ def _name(node: fx.Node) -> str:
         return str(node.target).strip("_")
     if node.target is getattr:
         return str(node.args[1])
-    return plain_name(node.target)  # type: ignore[arg-type]
+    return plain_name(node.target)
 
 
 def _writes(node: fx.Node) -> bool:
     if node.op == "call_method":
         target = str(node.target)
         return target.endswith("_") and not target.startswith("__")
-    return node.kwargs.get("inplace") is True or writes_its_argument(node.target)  # type: ignore[arg-type]
+    return node.kwargs.get("inplace") is True or writes_its_argument(node.target)
 
 
 def _where(node: fx.Node) -> CallSite | None:
