@@ -6,6 +6,14 @@ A case is a text with ``#!`` behind each line that the rule must find; a title t
 from __future__ import annotations
 
 FUNCTIONAL = {
+    "ok: a static method gets the mode": """
+class Net(nn.Module):
+    @staticmethod
+    def drop(x, p, on):
+        return F.dropout(x, p, on)
+    def forward(self, x):
+        return self.drop(x, 0.1, self.training)
+""",
     "alias of the module": """
 import torch.nn.functional as NF
 class Net(nn.Module):

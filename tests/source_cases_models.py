@@ -163,6 +163,38 @@ class Net(nn.Module):
         self.bn, self.drop = nn.BatchNorm1d(8), nn.Dropout()
 """
 MONTE_CARLO = {
+    "a model kept on self, methods around it, a lambda": """
+class Sampler:
+    def on(self):
+        self.model.train() #!
+    def once(self, x):
+        return self.model(x).softmax(-1)
+    def __call__(self, x):
+        self.on()
+        with torch.inference_mode():
+            return torch.stack([self.once(x) for _ in range(9)])
+def spread(model, x):
+    model.train() #!
+    with torch.no_grad():
+        return torch.stack(list(map(lambda _: model(x), range(9)))).std(0)
+""",
+    "ok: a function that leaves batch norms in evaluation mode, one that only runs the model": """
+def enable(model):
+    model.train()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm1d):
+            module.eval()
+def predict(model, x):
+    enable(model)
+    with torch.no_grad():
+        return torch.stack([model(x) for _ in range(9)])
+def on(model):
+    model.train()
+def warm_up(model, x):
+    on(model)
+    for _ in range(9):
+        model(x)
+""",
     "samples under no_grad": """
 def predict(model, x, n):
     model.train() #!

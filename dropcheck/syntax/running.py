@@ -151,7 +151,7 @@ class Running(Gates):
             return Gate.OFF
         if method and _ENTRY.match(scope.name):
             return Gate.OPEN
-        handed = [self._argument(call, scope, name, position - method) for call in self.callers(scope)]
+        handed = [self._argument(call, scope, name, position - scope.is_bound) for call in self.callers(scope)]
         gates = [gate for gate in handed if gate is not None]
         return _either(gates) if gates else Gate.OPEN
 

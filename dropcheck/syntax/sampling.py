@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from dropcheck.syntax.scope import Kind, Scope
-from dropcheck.syntax.tree import Attribute, Call, Expr, Literal, Name, Other, walk
+from dropcheck.syntax.tree import Attribute, Block, Call, Expr, Lambda, Literal, Name, Other, walk
 
 if TYPE_CHECKING:
     from dropcheck.syntax.file import SourceFile
@@ -69,13 +69,12 @@ def _handed(function: Scope, call: Call, name: str) -> tuple[Expr | None, str, s
     """What a call hands over as the first part of the dotted ``name`` in ``function``, and the rest of it."""
     head, dot, rest = name.partition(".")
     names = [one.name for one in function.parameters]
-    method = function.parent is not None and function.parent.kind is Kind.CLASS
     if head not in names:
         return Name(head), dot, rest
     place = names.index(head)
-    if method and place == 0:
+    if function.is_bound and place == 0:
         return (call.function.value if isinstance(call.function, Attribute) else None), dot, rest
-    return call.argument(place - method, head), dot, rest
+    return call.argument(place - function.is_bound, head), dot, rest
 
 
 def _learns(scope: Scope) -> bool:
@@ -109,12 +108,11 @@ def _predicts(
     ends = [_position(call) for call in scope.calls if _switches_off(call) and _position(call) > start]
     end = min(ends, default=(1 << 60, 0))
     free = free or any(_is_no_grad(file, one, scope) for one in scope.decorators)
-    inside = [scope, *(inner for inner in scope.scopes if inner.kind is Kind.LAMBDA)]
     dropped = {one.value for one in scope.statements if not one.kept}
-    for call in (call for one in inside for call in one.calls):
+    for call, blocks in _calls(scope):
         if not start < _position(call) < end or call in dropped:
             continue
-        sampled = free or any(_frees(file, block.over, block.kind, scope) for block in call.blocks)
+        sampled = free or any(_frees(file, block.over, block.kind, scope) for block in blocks)
         if _text(_asked(call)) == model:
             if sampled:
                 return True
@@ -123,6 +121,13 @@ def _predicts(
         ):
             return True
     return False
+
+
+def _calls(scope: Scope) -> Iterator[tuple[Call, tuple[Block, ...]]]:
+    """The calls in a function and in its lambdas, with the blocks they stand in, which are those of a lambda's too."""
+    around = {one.scope: call.blocks for call in scope.calls for one in walk(call) if isinstance(one, Lambda)}
+    for inside in (scope, *(inner for inner in scope.scopes if inner.kind is Kind.LAMBDA)):
+        yield from ((call, (*around.get(inside, ()), *call.blocks)) for call in inside.calls)
 
 
 def _asked(call: Call) -> Expr:

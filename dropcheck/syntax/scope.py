@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from dropcheck.graph import Site
-from dropcheck.syntax.tree import Call, Expr, Guards
+from dropcheck.syntax.tree import Call, Expr, Guards, Name
 
 
 class Kind(StrEnum):
@@ -101,6 +101,12 @@ class Scope:
         """The method of :attr:`owner` it is or stands in."""
         inside = (self, *self.parents)
         return next((one for one in inside if one.parent is not None and one.parent is self.owner), None)
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether it is a method whose first parameter is what it is called on."""
+        static = any(isinstance(one, Name) and one.id == "staticmethod" for one in self.decorators)
+        return self.parent is not None and self.parent.kind is Kind.CLASS and not static
 
     def defined(self, name: str) -> list[Scope]:
         """The functions and classes of that name which are written directly in it."""
