@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from torch.nn import functional as F
 import dropcheck
 from dropcheck import ops
 from dropcheck.capture import ExampleInput, capture
+from dropcheck.capture.record import UNSEEN
 from dropcheck.capture.replica import every_path, replica
 from dropcheck.graph import Graph
 
@@ -253,3 +256,69 @@ def test_samples_of_a_distribution() -> None:
         return x + torch.distributions.Gamma(F.softplus(x), 1.0).sample()
 
     assert not graph_of(Lambda(sampled), torch.randn(ROWS)).of(ops.Opaque)
+
+
+class Collecting(nn.Module):
+    """Uses what a hook of its own has collected; another one scales what its norm gets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop, self.norm = nn.Dropout(0.5), nn.BatchNorm1d(4)
+        self.found: list[Tensor] = []
+        self.drop.register_forward_hook(self.keep)
+        self.norm.register_forward_pre_hook(self.doubled)
+
+    def keep(self, module: nn.Module, args: Any, result: Tensor) -> None:
+        self.found.append(result)
+
+    def doubled(self, module: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
+        return (args[0] * 2.0,)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.drop(x)
+        return self.norm(self.found.pop())
+
+
+def test_hooks_that_are_methods_of_the_model_are_part_of_it() -> None:
+    graph = graph_of(Collecting(), torch.rand(ROWS))
+    assert kinds(graph) == ["Input", "Dropout", "Opaque", "BatchNorm", "Output"]
+    assert [node.inputs for node in graph.of(ops.Opaque, ops.BatchNorm)] == [("drop",), (f"norm/{UNSEEN}",)]
+
+
+HOOKED_NETS = """
+from torch import nn
+
+COUNT = []
+
+def kept(key):
+    def hook(module, args, result):
+        setattr(module, key, result)
+    return hook
+
+def counted(calls):
+    def hook(module, args, result):
+        calls.append(module)
+    return hook
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.drop = nn.Dropout(0.5)
+        self.drop.register_forward_hook(kept("last"))
+        self.drop.register_forward_hook(counted(COUNT))
+
+    def forward(self, x):
+        self.drop(x)
+        return self.drop.last
+"""
+
+
+def test_hooks_of_a_library_are_part_of_its_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "site-packages").mkdir()
+    (tmp_path / "site-packages" / "hooked_nets.py").write_text(HOOKED_NETS, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path / "site-packages")
+    library = importlib.import_module("hooked_nets")
+    report = dropcheck.lint(library.Net(), torch.rand(ROWS))
+    assert report.errors == ()
+    assert [drop.name for drop in report.models[0].dropouts] == ["drop"]
+    assert library.COUNT == []

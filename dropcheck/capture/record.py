@@ -128,8 +128,8 @@ class _Recorder(TorchFunctionMode):
             self.parents.pop()
 
     def _write_leaf(self, module: nn.Module, args: Any, kwargs: Any, result: Any) -> None:
-        known = self.rows.get(id(module))
-        path = self.paths.get(id(module), "")
+        self._adopt_strangers((args, kwargs))  # a hook of the layer's own may have made them
+        known, path = self.rows.get(id(module)), self.paths.get(id(module), "")
         call = Call(
             "" if known is None else known[0],
             path,

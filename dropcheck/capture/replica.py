@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.parameter import is_lazy
 
+from dropcheck.capture.hooks import own_hooks
+
 _COPYING = 8
 """Copying takes a dozen frames for each level of nesting; running takes three."""
 
@@ -25,13 +27,18 @@ def replica(model: nn.Module, device: str) -> nn.Module:
     Of attributes that do not let themselves be copied only the objects are shared, not the containers they are in.
     """
     memo: dict[int, Any] = {}
+    tables = [table for module in model.modules() for table in _hook_tables(module)]
+    memo.update({id(table): type(table)() for table in tables})
     for module in model.modules():
-        memo.update({id(table): type(table)() for table in _hook_tables(module)})
         for tensor in (*module._parameters.values(), *module._buffers.values(), *vars(module).values()):
             if isinstance(tensor, Tensor) and not is_lazy(tensor):
                 memo.setdefault(id(tensor), _moved(tensor, device))
     with recursion_allowed(_COPYING):
         copied: nn.Module = _copied(model, memo, device)
+        is_own = own_hooks(model)
+        for table in filter(None, tables):
+            kept = ((key, hook) for key, hook in table.items() if hook is True or is_own(hook))
+            memo[id(table)].update({key: deepcopy(hook, memo) for key, hook in kept})
     return copied
 
 

@@ -10,7 +10,7 @@ import inspect
 import operator
 import re
 import warnings
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import Any
 
 import torch
@@ -40,6 +40,8 @@ def trace(model: nn.Module) -> fx.Graph:
     for path, module in model.named_modules():
         if "forward" in vars(module):
             raise Refused(f"{path or 'the model'} has a forward bound to the instance")
+        if any(map(_is_written_for_a_run, (*module._forward_pre_hooks.values(), *module._forward_hooks.values()))):
+            raise Refused(f"{path or 'the model'} has hooks, which see other values in a run")
     for cls in dict.fromkeys(type(module) for module in model.modules() if module_row(module) is None):
         if _asks_for_tensors(cls):
             raise Refused(f"{cls.__name__} asks whether a value is a tensor, and symbolic values are none")
@@ -55,6 +57,11 @@ def trace(model: nn.Module) -> fx.Graph:
         raise Refused("it calls an operator that only a run can look into")
     _remove_guards(graph)
     return graph
+
+
+def _is_written_for_a_run(hook: Any) -> bool:
+    """Whether a hook is a model's, and no object of torch's, which prepare weights, or a lazy layer's own."""
+    return isinstance(hook, FunctionType | MethodType) and not hook.__module__.startswith("torch.")
 
 
 def _asks_for_tensors(cls: type[nn.Module]) -> bool:
