@@ -51,7 +51,8 @@ def items_of(targets: Iterable[str], settings: Settings, input: str | None, weig
             yield Item(None, errors=(_usage_error(text, error),))
     paths = [target.path for target in parsed if target.path and not target.symbol]
     found = find_files(paths, settings.exclude, settings.root)
-    yield Item(None, errors=found.errors, notebooks=found.notebooks)
+    if found.errors or found.notebooks:
+        yield Item(None, errors=found.errors, notebooks=found.notebooks)
     for target in (*map(Target, found.files), *(target for target in parsed if target.symbol)):
         yield _item(target, settings, input, weights)
 
