@@ -73,8 +73,8 @@ _RANDOM = """
     normal poisson rand rand_like randint randint_like randn randn_like random randperm uniform
 """
 _MATRIX_PRODUCTS = """
-    addbmm addmm addmv baddbmm bmm chain_matmul dot einsum ger inner kron matmul mm multi_dot mv outer tensordot
-    vdot vecdot
+    _grouped_mm addbmm addmm addmv baddbmm bmm chain_matmul dot einsum ger inner kron matmul mm multi_dot mv outer
+    tensordot vdot vecdot
 """
 
 FUNCTIONS: Mapping[str, Row] = {
