@@ -176,6 +176,25 @@ def test_neighbours_and_the_working_directory_are_importable(
     assert summary(outcome) == {"Net": "() 2x5"}
 
 
+def test_what_a_neighbour_does_with_an_argument_counts(load: Load, tmp_path: Path) -> None:
+    (tmp_path / "heads.py").write_text(
+        "from torch import nn\n"
+        "class Head(nn.Sequential):\n"
+        "    def __init__(self, fits): super().__init__(*(nn.Linear(5, 5) for _ in fits))\n"
+    )
+    outcome = load(
+        """
+        from heads import Head
+        class Net(nn.Module):
+            def __init__(self, fits):
+                super().__init__()
+                self.head = Head(fits)
+            def forward(self, x): return self.head(x)
+        """
+    )
+    assert summary(outcome) == {"Net": "(fits=[16, 32]) 2x5"}
+
+
 def test_a_package_that_fails_does_not_stand_in_the_way_of_a_file_that_does_not_need_it(
     load: Load, tmp_path: Path
 ) -> None:

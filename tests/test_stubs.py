@@ -46,7 +46,7 @@ def test_what_does_without_a_package_is_analysed(load: Load) -> None:
         from absent_zoo import nn as znn
         LEVEL = plots.level + 1
         @MODELS.register_module(name="net")
-        class Net(nn.Module):
+        class Net(znn.Described, nn.Module, licence="free"):
             norm: znn.Norm[int] | None = None
             def __init__(self):
                 super().__init__()

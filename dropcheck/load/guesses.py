@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -88,13 +90,14 @@ def _entries(name: str, use: Use) -> Guess:
 
 
 def _followed(use: Use, around: Surroundings, depth: int = 0) -> Use:
-    """With what the file's own classes and functions do with the argument that it becomes."""
+    """With what classes and functions of the file, and of those beside it, do with the argument that it becomes."""
     whole = Use()
     whole.add(use)
     for callee, place in sorted(use.arguments, key=str) if depth < _DEEPEST else ():
         other = around.named(callee)
         if inspect.isclass(other) or inspect.isfunction(other):
-            if getattr(other, "__module__", "") != getattr(around.module, "__name__", None):
+            home = inspect.getmodule(other)
+            if not _is_near(home, around.module):
                 continue
             theirs = uses_of(other)
             names = (
@@ -104,8 +107,19 @@ def _followed(use: Use, around: Surroundings, depth: int = 0) -> Use:
             )
             name = names[place] if isinstance(place, int) and place < len(names) else place
             if name in theirs:
-                whole.add(_followed(theirs[str(name)], around, depth + 1))
+                whole.add(_followed(theirs[str(name)], replace(around, module=home), depth + 1))
     return whole
+
+
+def _is_near(module: ModuleType | None, here: ModuleType | None) -> bool:
+    """Whether a module is this one, of the same package, or in a file beside or below this one's."""
+    if module is None or here is None or module is here:
+        return module is here
+    if here.__name__.partition(".")[0] == module.__name__.partition(".")[0]:
+        return True
+    own, file = (getattr(one, "__file__", None) or "" for one in (here, module))
+    place = os.path.dirname(own)
+    return bool(place) and file.startswith(place + os.sep)
 
 
 def _is_rate(use: Use) -> bool:

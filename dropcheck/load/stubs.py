@@ -111,13 +111,18 @@ for _name, _does in {"getitem": _refuses, "or": _refuses, "iter": _items}.items(
     setattr(Stub, f"__{_name}__", _does)
 
 
+def _derived(cls: type, /, **_: Any) -> None:
+    """A class that derives from a stand-in may say to it what it likes."""
+
+
 @cache
 def stub(dotted: str) -> Any:
     """What stands for an attribute of a missing package."""
     known = KNOWN_BASES.get((dotted.partition(".")[0], dotted.rpartition(".")[2]))
     if known is not None:
         return known
-    made = StubType(dotted.rpartition(".")[2], (), {"_is_stub": True, "__module__": dotted.rpartition(".")[0]})
+    body = {"_is_stub": True, "__module__": dotted.rpartition(".")[0], "__init_subclass__": classmethod(_derived)}
+    made = StubType(dotted.rpartition(".")[2], (), body)
     made.dotted = dotted
     return made
 

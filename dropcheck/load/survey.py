@@ -115,7 +115,8 @@ def _analysed(live: Live, candidate: Candidate, value: Any) -> Analysis | None:
 
 def _no_failure(value: Any, result: Analysis) -> str | None:
     """Why something that could not be analysed needs no analysis; None if it does."""
-    if result.built is not None and has_no_layers(result.built.model):
+    lacks = result.error is not None and result.error.kind is ErrorKind.IMPORT  # what it lacks may be its layers
+    if result.built is not None and not lacks and has_no_layers(result.built.model):
         return "it has no layers, no dropout and no norm"
     fails = NotImplementedError.__name__ in (result.captured.reason or "") and isinstance(value, type)
     left = open_method(value) if fails else None
