@@ -161,7 +161,9 @@ def _state(model: nn.Module) -> dict[str, Any]:
 
 
 def _same(one: Any, other: Any) -> bool:
-    return bool(torch.equal(one, other)) if isinstance(one, Tensor) and isinstance(other, Tensor) else one == other
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return one.shape == other.shape and bool(torch.allclose(one, other, rtol=0.0, atol=0.0, equal_nan=True))
+    return one == other
 
 
 def _told(error: Exception) -> str:
