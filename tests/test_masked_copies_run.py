@@ -25,8 +25,12 @@ from torch import Tensor, nn
 
 from dropcheck.capture import ExampleInput
 from dropcheck.shift import Evidence
+from dropcheck.simulate import masked_copies
+from dropcheck.simulate.calibrate import without_tails
+from dropcheck.simulate.copies import Copies, mean_var, moments
 from dropcheck.simulate.failure import PredictionError, PredictionFault
 from dropcheck.simulate.masked_copies import predict_from_weights
+from dropcheck.simulate.survey import Survey
 
 __all__ = ["less_work", "one_thread"]  # fixtures for all of them
 
@@ -163,3 +167,34 @@ def test_a_fault_of_the_predictor_is_told_as_its_own(monkeypatch: pytest.MonkeyP
     with pytest.raises(PredictionFault, match="AttributeError: 'NoneType'"):
         predicted(model, VECTOR)
     assert state_of(model)[:3] == before[:3]
+
+
+@pytest.mark.parametrize("cost", [10.0**power for power in range(4, 11)])
+def test_work_is_bounded_until_samples_are_few(cost: float) -> None:
+    effort = masked_copies._effort(Survey((3, 32, 32), cost, calls=100, convolves=True), 10**5)
+    work = effort.batch * cost * (effort.masks + 1 + 3 * effort.steps)
+    assert effort.batch == 8 or (effort.batch > 8 and work <= masked_copies.WORK)
+
+
+def test_tails_of_vectors_are_cut_and_moments_kept() -> None:
+    torch.manual_seed(0)
+    signal = 2.0 + torch.randn(2000, 12) * torch.rand(2000, 1).square().mul(3.0)
+    copies = Copies(masks=2, batch=2000)
+    heavy = moments(torch.cat([signal + 0.1 * torch.randn_like(signal), signal, signal]), copies)
+    light = without_tails(heavy)
+    assert kurtosis(heavy.signal) > 5.0
+    assert kurtosis(light.signal) == pytest.approx(3.0, abs=0.3)
+    for now, then in zip(mean_var(light.signal), mean_var(heavy.signal), strict=True):
+        torch.testing.assert_close(now, then, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(light.copies - light.signal, heavy.copies - heavy.signal, rtol=1e-4, atol=1e-4)
+
+
+def test_tails_of_maps_stay() -> None:
+    torch.manual_seed(0)
+    maps = moments(torch.randn(60, 4, 3, 3).pow(3), Copies(masks=2, batch=20))
+    assert without_tails(maps) is maps
+
+
+def kurtosis(signal: Tensor) -> float:
+    z = signal - signal.mean(0)
+    return float((z.pow(4).mean(0) / z.square().mean(0).square()).median())

@@ -8,6 +8,7 @@ along with them. All of it is our own, but for the equations cited where they ar
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 
 import torch
@@ -33,8 +34,14 @@ WORK = 2e10
 _EFFORTS = ((30, 12), (12, 8), (8, 6), (5, 5), (3, 4))
 """Matching steps and masks, to be had for WORK if that leaves enough samples."""
 
+_LEAST = (1, 4)
+"""Where it does not: few samples are hardly worth matching, so that half of WORK gives about as many."""
+
 _READING = 25
 """Multiply-adds in whose time one weight is fetched from memory: what counts where samples are few."""
+
+_CALLING = 5e5
+"""Multiply-adds in whose time one function is called, whatever it does."""
 
 
 def predict_from_weights(model: nn.Module, graph: Graph, example: ExampleInput) -> Shifts:
@@ -62,7 +69,8 @@ def predict_from_weights(model: nn.Module, graph: Graph, example: ExampleInput) 
         if is_fault(error, as_asked.__code__):
             raise PredictionFault(told) from error
         raise PredictionError(f"forward on synthetic input raised {told}") from error
-    norms = {node.name: _shift(node.name, graph, found.get(node.name)) for node in graph if node.remembers}
+    names = {node.name for node in graph}
+    norms = {node.name: _shift(node.name, names, found.get(node.name)) for node in graph if node.remembers}
     return Shifts(Evidence.WEIGHTS, norms)
 
 
@@ -95,21 +103,25 @@ class _Effort:
 
 def _effort(known: Survey, weights: int) -> _Effort:
     """What fits into WORK for a model of so many ``weights``: steps and masks are spared before samples run out."""
+
+    def samples(steps: int, masks: int, work: float) -> int:
+        each_pass = work / (masks + 1 + 3 * steps) - _READING * weights - _CALLING * known.calls
+        return int(each_pass / max(1.0, known.cost))
+
     # Without positions each sample gives each channel one value only.
-    fewest, enough, most = (6, 32, 512 if known.cost < 1e6 else 128) if known.convolves else (32, 512, 2048)
-    steps = masks = batch = 0
+    fewest, enough, most = (8, 32, 512 if known.cost < 1e6 else 128) if known.convolves else (32, 512, 2048)
     # Vectors that are matched for long lose what makes units sparse: with more steps the errors of MLPs grew.
     for steps, masks in _EFFORTS if known.convolves else _EFFORTS[1:]:
-        batch = int((WORK / (masks + 1 + 3 * steps) - _READING * weights) / max(1.0, known.cost))
+        batch = samples(steps, masks, WORK)
         if batch >= enough:
-            break
-    return _Effort(min(most, max(fewest, batch)), steps, masks)
+            return _Effort(min(most, batch), steps, masks)
+    return _Effort(min(enough, max(fewest, samples(*_LEAST, WORK / 2.0))), *_LEAST)
 
 
-def _shift(norm: str, graph: Graph, found: Measured | None) -> NormShift:
+def _shift(norm: str, names: Set[str], found: Measured | None) -> NormShift:
+    """``names``: of the graph's nodes."""
     if found is None or found.delta is None:
         return NormShift(norm, None)
-    names = {node.name for node in graph}
     known = {name: share for name, share in (found.shares or {}).items() if name in names and share > 0.0}
     total = sum(known.values())
     sources = [Source(name, share / total, found.delta ** (share / total)) for name, share in known.items()]

@@ -28,6 +28,7 @@ class Survey:
     Attributes:
         shape: of one sample of the main input, as small as the model accepts.
         cost: multiply-adds of one sample's forward.
+        calls: functions that one forward calls.
         always_on: nodes that are random in evaluation too: no shift comes from them.
         misplaced: norms whose input does not have the batch along axis 0.
         features_last: whether the main input is a sequence of vectors: the first weight layer sums over its last axis.
@@ -36,6 +37,7 @@ class Survey:
 
     shape: tuple[int, ...]
     cost: float = 0.0
+    calls: int = 0
     always_on: set[str] = field(default_factory=set)
     misplaced: set[str] = field(default_factory=set)
     features_last: bool | None = None
@@ -99,6 +101,7 @@ class _Probe(TorchFunctionMode):
         if quiet is not None:
             self.survey.always_on.add(call.node)
         result = (quiet or call).run()
+        self.survey.calls += 1
         if call.is_random:
             self.survey.always_on.add(call.node)
             _repeat_half(result)
