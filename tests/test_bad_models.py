@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,10 +12,11 @@ import pytest
 import torch
 from torch import nn
 
-from dropcheck.capture import CaptureError, ExampleInput, attempt
+from dropcheck.capture import BuiltSites, CaptureError, ExampleInput, attempt
 from dropcheck.capture.memory import at_most, is_exhausted
 from dropcheck.job import Job, Outcome
 from dropcheck.load import build as building
+from dropcheck.load import model as modelling
 from dropcheck.load.failure import LoadError, TookTooLong, limited
 from dropcheck.load.model import quoted
 from dropcheck.ops import Opaque
@@ -47,6 +49,11 @@ def load(worker: Worker, tmp_path: Path) -> Load:
         ("open('weights/v3.pth')", "No such file or directory: 'weights/v3.pth'", "run dropcheck from the directory"),
         ("raise ConnectionError('no route')", "ConnectionError: no route", "write a function without arguments that"),
         ("raise RuntimeError('Found no NVIDIA driver')", "Found no NVIDIA driver", "write a function without argu"),
+        (
+            "nn.parallel.DistributedDataParallel(nn.Linear(2, 2))",
+            "process group has not",
+            "write a function without arg",
+        ),
         ("raise SystemExit(2)", "it calls sys.exit(2)", "put what a script does under"),
     ],
 )
@@ -109,6 +116,29 @@ def test_what_takes_too_much_memory_is_run_without(load: Load) -> None:
     )
     (model,) = outcome.models
     assert (model.status, model.input) == (Status.ANALYSED, "2x3x32x32")
+
+
+def test_limits_may_stand_within_each_other() -> None:
+    def after_another() -> None:
+        with limited(30.0):
+            pass
+        waits()
+
+    with pytest.raises(TookTooLong, match=r"0\.1 seconds"), limited(0.1):
+        after_another()
+
+
+def test_a_forward_that_waits_leaves_the_others_of_the_file_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Waits(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            waits()
+            return super().forward(x)
+
+    monkeypatch.setattr(modelling, "OF_MANY", 0.1)
+    live = modelling.Live(Job("nets.py"), sys.modules[__name__], BuiltSites())
+    result = modelling.analysed(live, "net", Waits(4, 4))
+    assert result.error is not None
+    assert "TookTooLong: it is not done after 0.1 seconds" in result.error.message
 
 
 def test_nothing_is_ended_that_is_done_in_time() -> None:
@@ -208,4 +238,4 @@ def test_a_forward_without_end_is_said_to_have_none(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(attempt, "ENDURANCE", 0.05)
     model = Endless(4, 4)
     with pytest.raises(CaptureError, match="could not be run to its end: a run takes too long"):
-        attempt.capture(model, [ExampleInput((torch.zeros(2, 4),))] * 9, twin=lambda: model)
+        attempt.capture(model, [ExampleInput((torch.zeros(2, 4),))] * 2, twin=lambda: model)

@@ -263,6 +263,11 @@ def test_deltas_keep_two_digits_that_mean_something(delta: float, shown: str) ->
     assert f"Δ={shown}]" in render(Report((finding,)), "concise")
 
 
+def test_what_torch_jit_compiled_is_to_be_linted_before() -> None:
+    text = render(Report(models=(replace(MODEL, opaque=("RecursiveScriptModule",)),)), "text", width=200)
+    assert "is not understood: RecursiveScriptModule; the norms behind it are not judged; give dropcheck what" in text
+
+
 def test_a_function_called_in_the_model_itself_is_written_as_a_call() -> None:
     names = ["/dropout", "/dropout_1", "layer/dropout", "layer", ""]
     assert [op_text(name) for name in names] == ["dropout()", "dropout_1()", "layer/dropout", "layer", ""]

@@ -6,6 +6,7 @@ import math
 import os
 import signal
 import threading
+import time
 import traceback
 import urllib.error
 from collections.abc import Iterable, Iterator
@@ -67,12 +68,14 @@ def _rings(number: signal.Signals, timer: int, seconds: float) -> Iterator[None]
     def ring(*_: object) -> None:
         raise TookTooLong(seconds)
 
+    started, left = time.monotonic(), signal.getitimer(timer)[0]
     before = signal.signal(number, ring)
-    signal.setitimer(timer, seconds)
+    signal.setitimer(timer, min(seconds, left or seconds))
     try:
         yield
     finally:
-        signal.setitimer(timer, 0.0)
+        # Who waits around this one goes on waiting.
+        signal.setitimer(timer, max(left - (time.monotonic() - started), 0.01) if left else 0.0)
         signal.signal(number, before)
 
 
@@ -130,6 +133,8 @@ def _hint(error: BaseException, otherwise: str) -> str:
         return "write a function without arguments that returns it without downloading or waiting for anything"
     if isinstance(error, FileNotFoundError):
         return "run dropcheck from the directory that has it, or write a function that returns the model without it"
+    if "process group" in str(error):
+        return "write a function without arguments that returns the model itself, not wrapped for several processes"
     if "CUDA" in str(error) or "NVIDIA" in str(error):
         return "write a function without arguments that returns it on the CPU"
     if isinstance(error, SystemExit):

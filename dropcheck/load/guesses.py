@@ -86,6 +86,8 @@ def _values(name: str, shown: str, use: Use, around: Surroundings) -> list[Guess
 def _entries(name: str, use: Use) -> Guess:
     if tables.INPUT_SHAPE.fullmatch(name):
         return Guess((3, 32, 32)[-use.length :] if use.length in (2, 3) else (3, 32, 32))
+    if use.entries:
+        return Guess([tuple((tables.number_for(one) or (16,))[0] for one in use.entries)] * max(2, use.length))
     return Guess(list(tables.list_for(name, use.length)))
 
 

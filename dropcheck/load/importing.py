@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import wraps
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from dropcheck.job import Job
 from dropcheck.load.failure import LoadError, foreign, to_install
@@ -28,7 +33,7 @@ def import_job(job: Job, level: int = 0) -> ModuleType:
     Raises:
         LoadError: it cannot be imported, whatever it raised or tried (SystemExit included).
     """
-    with stubbed() as missing:
+    with stubbed() as missing, _nothing_required():
         try:
             return _imported(job, level)
         except LoadError as error:
@@ -38,6 +43,28 @@ def import_job(job: Job, level: int = 0) -> ModuleType:
             first = next(iter(missing))
             message = f"importing it failed: ModuleNotFoundError: No module named {first!r}, and {error.message}"
             raise LoadError(ErrorKind.IMPORT, message, to_install(missing), error.details) from error
+
+
+@contextmanager
+def _nothing_required() -> Iterator[None]:
+    """While open, what a file's command line requires is None where it is not given: nobody gives anything."""
+    original = argparse.ArgumentParser.parse_known_args
+
+    @wraps(original)
+    def lenient(self: argparse.ArgumentParser, *args: Any, **kwargs: Any) -> Any:
+        for action in self._actions:
+            action.required = False
+            if not action.option_strings and action.nargs in (None, "+"):
+                action.nargs = "?" if action.nargs is None else "*"
+        for group in self._mutually_exclusive_groups:
+            group.required = False
+        return original(self, *args, **kwargs)
+
+    argparse.ArgumentParser.parse_known_args = lenient  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        argparse.ArgumentParser.parse_known_args = original  # type: ignore[method-assign]
 
 
 def _imported(job: Job, level: int) -> ModuleType:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from copy import deepcopy
 from types import SimpleNamespace
 from typing import Any
 
@@ -46,16 +47,52 @@ class PretrainedConfig:
         self.__dict__.update(fields)
 
 
+class AttributeDict(dict[str, Any]):
+    """A dict whose keys are attributes, of easydict, addict, munch, yacs and others."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__()
+        for name, value in dict(*args, **kwargs).items():
+            self[name] = value
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        super().__setitem__(name, AttributeDict(value) if type(value) is dict else value)
+
+    __setattr__ = __setitem__
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self:
+            return self[name]
+        raise AttributeError(name)
+
+    def clone(self) -> AttributeDict:
+        return deepcopy(self)
+
+    def freeze(self) -> None:
+        return None
+
+    defrost = freeze
+
+
 class Mixin:
     """One that adds nothing to a forward."""
 
 
 _LIGHTNING = ("pytorch_lightning", "lightning")
+_ATTRIBUTE_DICTS = (
+    ("easydict", "EasyDict"),
+    ("addict", "Dict"),
+    ("munch", "Munch"),
+    ("yacs", "CfgNode"),
+    ("ml_collections", "ConfigDict"),
+    ("omegaconf", "create"),
+)
 
 KNOWN_BASES: dict[tuple[str, str], type] = {
     **{(package, "LightningModule"): LightningModule for package in _LIGHTNING},
     ("transformers", "PreTrainedModel"): PreTrainedModel,
     ("transformers", "PretrainedConfig"): PretrainedConfig,
+    **dict.fromkeys(_ATTRIBUTE_DICTS, AttributeDict),
     ("huggingface_hub", "PyTorchModelHubMixin"): Mixin,
 }
 """By package and name."""

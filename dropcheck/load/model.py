@@ -19,7 +19,7 @@ from dropcheck.job import CapturedModel, Job
 from dropcheck.load.arguments import Arguments, Unknown, argument_sets
 from dropcheck.load.build import WORTH_A_GUESS, Built, adopt, build
 from dropcheck.load.checkpoint import Recalibrated, read
-from dropcheck.load.failure import LoadError, foreign, to_install
+from dropcheck.load.failure import LoadError, foreign, limited, to_install
 from dropcheck.load.finder import lacking, missing
 from dropcheck.load.inputs import Examples
 from dropcheck.load.statistics import statistics
@@ -31,6 +31,9 @@ MOST_BUILDS = 12
 MOST_CAPTURES = 4
 MOST_SECONDS = 12.0
 """Guesses of constructor arguments that are tried until a model builds and can be captured."""
+
+OF_MANY = 30.0
+"""Seconds for the forward of a model, where a file may have others that are to have their turn."""
 
 MEMORY = 2**31
 """Bytes that one run may take."""
@@ -195,8 +198,11 @@ def _captured(
 ) -> Analysis:
     text = None if arguments is None else arguments.text
     try:
-        with foreign(
-            ErrorKind.CAPTURE, "its forward could not be followed", "give an input with --input", live.job.path
+        with (
+            foreign(
+                ErrorKind.CAPTURE, "its forward could not be followed", "give an input with --input", live.job.path
+            ),
+            limited(math.inf if live.job.symbol is not None else OF_MANY),
         ):
             result = _capture(live, built, hints or {})
     except LoadError as error:

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 # Values in the order to try them: the n-th try takes every parameter's n-th value (or its last), so that an input
 # width given as 16 meets blocks that are 16 wide.
 NUMBERS: Sequence[tuple[str, tuple[float, ...]]] = (
-    (r"(num_|n_)?groups?|dilation|stride|strides|scale|temperature|gamma|alpha|beta", (1,)),
+    (r"(num_|n_)?groups?|dilation|strides?|s|scale|temperature|gamma|alpha|beta", (1,)),
     (r"padding|pad|output_padding", (1, 0)),
     (r"(n_?|num_?)?spatial_?dim(ension)?s?", (2,)),
     (r"kernel(_?sizes?)?|ks|kernel_width|filter_size", (3,)),
-    (r"pool(_?sizes?)?|expansions?|expand(_?ratios?)?|mlp_ratio|ratio|scale_factor|upscale(_factor)?|factor", (2,)),
+    (r"pool(_?sizes?)?|expansions?|expand(_?ratios?)?|mlp_ratio|ratio|t|scale_factor|upscale(_factor)?|factor", (2,)),
     (r"reduction(_ratio)?|squeeze(_ratio)?|patch(_?size)?|window(_?size)?|multiplier|growth|cardinality", (4,)),
     # Low on purpose: a rate nobody wrote must not be what a finding is about.
     (r".*(learning|dilation|sample|sampling|atrous|growth|frame)_?rate", (2,)),

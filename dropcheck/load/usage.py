@@ -133,13 +133,14 @@ class _Reader(ast.NodeVisitor):
                 use.is_number = use.is_number or isinstance(operator, ast.Lt | ast.Gt | ast.LtE | ast.GtE)
         self.generic_visit(node)
 
-    def visit_For(self, node: ast.For) -> None:
+    def visit_For(self, node: ast.For | ast.comprehension) -> None:
         self._sequence(node.iter)
+        use = self._of(node.iter)
+        if use is not None and isinstance(node.target, ast.Tuple) and not use.entries:
+            use.entries = [ast.unparse(one) for one in node.target.elts]
         self.generic_visit(node)
 
-    def visit_comprehension(self, node: ast.comprehension) -> None:
-        self._sequence(node.iter)
-        self.generic_visit(node)
+    visit_comprehension = visit_For
 
     def visit_Starred(self, node: ast.Starred) -> None:
         self._sequence(node.value)

@@ -17,10 +17,10 @@ class Use:
 
     ``is_called`` by the constructor, ``is_run`` by a method; ``is_tested``: it decides what is done.
     ``is_number``: it is calculated with. ``length``: one more than the largest number it is indexed with, or how many
-    names it is unpacked into. ``attributes`` are read from it, ``methods`` called on it, ``optional`` read with a
-    default at hand. ``arguments``: which argument of which callable it becomes, in order, as in ``("Conv2d", 0)`` or
-    ``("Dropout", "p")``. ``texts`` are the strings it is compared with, ``tables`` the names of
-    what it is looked up in.
+    names it is unpacked into; ``entries`` are the names into which each of its entries is. ``attributes`` are read from
+    it, ``methods`` called on it, ``optional`` read with a default at hand. ``arguments``: which argument of which
+    callable it becomes, in order, as in ``("Conv2d", 0)`` or ``("Dropout", "p")``. ``texts`` are the strings it is
+    compared with, ``tables`` the names of what it is looked up in.
     """
 
     is_read: bool = False
@@ -31,6 +31,7 @@ class Use:
     is_tested: bool = False
     is_mapping: bool = False
     length: int = 0
+    entries: list[str] = field(default_factory=list)
     attributes: list[str] = field(default_factory=list)
     methods: set[str] = field(default_factory=set)
     optional: set[str] = field(default_factory=set)
@@ -63,6 +64,6 @@ class Use:
         self.methods |= other.methods
         self.optional |= other.optional
         self.arguments |= other.arguments
-        for name in ("attributes", "texts", "tables"):
+        for name in ("attributes", "texts", "tables", "entries"):
             mine = getattr(self, name)
             mine += [one for one in getattr(other, name) if one not in mine]

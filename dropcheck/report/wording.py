@@ -112,7 +112,9 @@ def opaque_text(model: ModelReport, most: int | None = None) -> str:
     rest = "" if most is None or len(model.opaque) <= most else f" and {len(model.opaque) - most} more"
     one = len(model.opaque) == 1
     what = f"{plural(len(model.opaque), 'operation')} {'is' if one else 'are'} not understood: {named}{rest}"
-    return f"{what}; the norms behind {'it' if one else 'them'} are not judged"
+    compiled = any("ScriptModule" in name for name in model.opaque)
+    advice = "; give dropcheck what torch.jit compiles, before it does" if compiled else ""
+    return f"{what}; the norms behind {'it' if one else 'them'} are not judged{advice}"
 
 
 def occurrences_text(finding: Finding) -> str | None:
