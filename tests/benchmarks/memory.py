@@ -13,32 +13,43 @@ import torch
 from torch import nn
 
 from dropcheck.capture import ExampleInput, capture
+from dropcheck.graph import Graph
 from dropcheck.simulate.masked_copies import predict_from_weights
 
 _MEGABYTE = 1024.0  # kB, which is what /proc counts in
 
 
-def extra(build: Callable[[], nn.Module], shape: tuple[int, ...]) -> tuple[float, float]:
-    """Megabytes of the parameters, and how far predicting from weights drives the process above what it held before.
+Made = tuple[Callable[[], nn.Module], tuple[int, ...]]
+"""What makes a model with its statistics settled, and the shape of its input."""
 
-    ``build`` makes the model with its statistics settled; it is called in the fresh process.
+
+def extra(made: Made, before: Made | None = None) -> tuple[float, float]:
+    """Megabytes of the parameters, and how far predicting from weights drives a process above what it held before.
+
+    The process is fresh, but for one prediction for ``before``: torch's libraries take their share only once.
     """
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_extra, (build, shape))
+        return pool.apply(_extra, (made, before))
 
 
-def _extra(build: Callable[[], nn.Module], shape: tuple[int, ...]) -> tuple[float, float]:
+def _extra(made: Made, before: Made | None) -> tuple[float, float]:
     torch.set_num_threads(1)
-    model = build()
-    example = ExampleInput((torch.randn(shape),), given=True)
-    graph = capture(copy.deepcopy(model), [example], twin=lambda: copy.deepcopy(model)).graph
+    if before is not None:
+        predict_from_weights(*_captured(before))
+    model, graph, example = _captured(made)
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)  # what was freed is no longer counted
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # nor is the peak so far
-    before = _status("VmRSS")
+    held = _status("VmRSS")
     predict_from_weights(model, graph, example)
     parameters = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-    return parameters / 1024.0 / _MEGABYTE, (_status("VmHWM") - before) / _MEGABYTE
+    return parameters / 1024.0 / _MEGABYTE, (_status("VmHWM") - held) / _MEGABYTE
+
+
+def _captured(made: Made) -> tuple[nn.Module, Graph, ExampleInput]:
+    build, shape = made
+    model, example = build(), ExampleInput((torch.randn(shape),), given=True)
+    return model, capture(copy.deepcopy(model), [example], twin=lambda: copy.deepcopy(model)).graph, example
 
 
 def _status(field: str) -> float:

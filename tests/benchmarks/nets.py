@@ -42,16 +42,16 @@ def pre_activation(
     return nn.Sequential(*layers, nn.BatchNorm2d(channels), ACTIVATIONS[activation](), *_head(channels))
 
 
-def gated(case: str, rate: float, activation: str) -> nn.Sequential:
-    net = pre_activation(case, rate, activation)
+def gated(case: str, rate: float, activation: str, width: int = 12) -> nn.Sequential:
+    net = pre_activation(case, rate, activation, width)
     for block in net:
         if isinstance(block, PreActivation):
             block.after = Gate(block.conv2.out_channels, activation)
     return net
 
 
-def drop_path(_: str, rate: float, activation: str) -> nn.Sequential:
-    net = pre_activation("none", 0.0, activation)
+def drop_path(_: str, rate: float, activation: str, width: int = 12, blocks: int = 2) -> nn.Sequential:
+    net = pre_activation("none", 0.0, activation, width, blocks)
     for block in net:
         if isinstance(block, PreActivation):
             block.after = DropPath(rate)
@@ -95,11 +95,19 @@ def _between(case: str, norm: nn.Module, act: nn.Module, drop: nn.Module) -> lis
     return {"a": [act, drop, norm], "b": [norm, act, drop], "d": [drop, norm, act]}[case]
 
 
-def stack(case: str, rate: float, activation: str, *, pooled: bool, drop: Drop = nn.Dropout) -> nn.Sequential:
-    """Five convolutions, made smaller twice: by max-pooling or by strides."""
+def stack(
+    case: str,
+    rate: float,
+    activation: str,
+    *,
+    pooled: bool,
+    drop: Drop = nn.Dropout,
+    widths: tuple[int, ...] = (24, 24, 48, 48, 64),
+) -> nn.Sequential:
+    """Convolutions, made smaller twice: by max-pooling or by strides."""
     layers: list[nn.Module] = []
     inputs = 1
-    for place, outputs in enumerate((24, 24, 48, 48, 64)):
+    for place, outputs in enumerate(widths):
         shrinks = place in (1, 3)
         layers.append(conv(inputs, outputs, stride=2 if shrinks and not pooled else 1))
         layers += _between(case, nn.BatchNorm2d(outputs), ACTIVATIONS[activation](), drop(rate))
@@ -109,21 +117,23 @@ def stack(case: str, rate: float, activation: str, *, pooled: bool, drop: Drop =
     return nn.Sequential(*layers, *_head(inputs))
 
 
-def perceptron(case: str, rate: float, activation: str) -> nn.Sequential:
+def perceptron(case: str, rate: float, activation: str, widths: tuple[int, ...] = (128, 96, 64, 64)) -> nn.Sequential:
     layers: list[nn.Module] = [nn.Flatten()]
     inputs = SIDE**2
-    for outputs in (128, 96, 64, 64):
+    for outputs in widths:
         layers.append(nn.Linear(inputs, outputs))
         layers += _between(case, nn.BatchNorm1d(outputs), ACTIVATIONS[activation](), nn.Dropout(rate))
         inputs = outputs
     return nn.Sequential(*layers, nn.Linear(inputs, DIGITS))
 
 
-def series_stack(case: str, rate: float, activation: str) -> nn.Sequential:
+def series_stack(
+    case: str, rate: float, activation: str, widths: tuple[int, ...] = (24, 32, 48, 48), kernel: int = 5
+) -> nn.Sequential:
     layers: list[nn.Module] = []
     inputs = 2
-    for place, outputs in enumerate((24, 32, 48, 48)):
-        layers.append(nn.Conv1d(inputs, outputs, 5, padding=2, bias=False))
+    for place, outputs in enumerate(widths):
+        layers.append(nn.Conv1d(inputs, outputs, kernel, padding=kernel // 2, bias=False))
         layers += _between(case, nn.BatchNorm1d(outputs), ACTIVATIONS[activation](), nn.Dropout(rate))
         if place in (0, 2):
             layers.append(nn.MaxPool1d(2))
@@ -145,6 +155,16 @@ FAMILIES: dict[str, Callable[[str, float, str], nn.Sequential]] = {
     "strided": partial(stack, pooled=False),
     "mlp": perceptron,
     "series": series_stack,
+    # For the nets set aside.
+    "mlpdeep": partial(perceptron, widths=(96,) * 6),
+    "mlpwide": partial(perceptron, widths=(320, 160)),
+    "slim": partial(pre_activation, width=8, blocks=3),
+    "slimgated": partial(gated, width=8),
+    "slimpath": partial(drop_path, width=8, blocks=3),
+    "channelwide": partial(pre_activation, width=24, blocks=1, drop=nn.Dropout2d),
+    "pooldeep": partial(stack, pooled=True, widths=(16, 32, 32, 40, 40, 56, 56)),
+    "densethin": partial(dense, growth=12, layers_each=3),
+    "serieslong": partial(series_stack, widths=(16, 24, 32, 40, 64), kernel=7),
 }
 
 NAMES = (
@@ -157,6 +177,13 @@ NAMES = (
     *("mlp-b-.3-relu", "mlp-a-.3-relu", "mlp-b-.5-gelu", "mlp-a-.1-silu"),
     *("series-b-.5-relu", "series-a-.3-gelu"),
 )
+
+ASIDE = (
+    *("mlpdeep-a-.2-silu", "mlpdeep-a-.4-gelu", "mlpwide-a-.2-relu", "mlpwide-a-.4-relu", "mlpdeep-b-.4-relu"),
+    *("slim-a-.2-silu", "slimgated-a-.4-relu", "slimpath-b-.2-gelu", "channelwide-b-.2-silu"),
+    *("pooldeep-b-.4-relu", "densethin-b-.4-silu", "serieslong-a-.4-relu", "serieslong-b-.2-gelu"),
+)
+"""Of other shapes and drop rates; see aside.py."""
 
 
 def build(name: str) -> nn.Sequential:

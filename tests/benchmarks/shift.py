@@ -32,6 +32,7 @@ from .tables import Comparison, joined, markdown, percent, quantile, rank_correl
 from .training import Trained, trained
 
 SEED = 20
+HEAD = ("network", "accuracy", "norms", "measured Δ", "median", "worst", "Spearman", "seconds")
 _PAIR_SAMPLES = 720
 _PASSES = {"mlp": 24}  # over the data, while measuring: one value per sample and channel needs more of them
 _LI = {"cos²θ": (0.0139, 0.0355), "d·cos²θ": (2.60, 52.7)}  # Li et al. 2019, Table 1, least and greatest
@@ -78,21 +79,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def compare(net: Trained) -> Row:
     """Measure Δ at every batch norm of a trained network, and predict it from its weights and from its code."""
     inputs = net.data.inputs
-    example = ExampleInput((inputs[:2],), given=True)
-    graph = captured(net.model, example)
+    graph = captured(net.model, ExampleInput((inputs[:2],), given=True))
+    weights, seconds = weighed(net, graph)
+    agreement = mean_statistics(convolutions(layer_statistics(net.model, graph)))
+    assert agreement is not None
+    first = tuple(pairs(net.model, graph, inputs[:_PAIR_SAMPLES]))
+    return Row(net.name, net.accuracy, weights, seconds, first, agreement)
+
+
+def weighed(net: Trained, graph: Graph) -> tuple[Comparison, float]:
+    """Evidence ``weights`` against what is measured, and the seconds that predicting took."""
+    inputs = net.data.inputs
     start = time.process_time()
-    found = predict_from_weights(net.model, graph, example)
+    found = predict_from_weights(net.model, graph, ExampleInput((inputs[:2],), given=True))
     seconds = time.process_time() - start
     predicted = {graph[name].path: shift.delta for name, shift in found.norms.items()}
     unknown = [path for path, delta in predicted.items() if delta is None]
     if unknown:
         raise ValueError(f"{net.name}: no shift is predicted at {', '.join(unknown)}")
-    measured = measuring.shifts(net.model, inputs, _PASSES.get(net.name.split("-")[0], 4))
-    weights = Comparison(tuple(predicted[path] or 0.0 for path in measured), tuple(measured.values()))
-    agreement = mean_statistics(convolutions(layer_statistics(net.model, graph)))
-    assert agreement is not None
-    first = tuple(pairs(net.model, graph, inputs[:_PAIR_SAMPLES]))
-    return Row(net.name, net.accuracy, weights, seconds, first, agreement)
+    passes = next((passes for family, passes in _PASSES.items() if net.name.startswith(family)), 4)
+    measured = measuring.shifts(net.model, inputs, passes)
+    return Comparison(tuple(predicted[path] or 0.0 for path in measured), tuple(measured.values())), seconds
 
 
 def convolutions(layers: Sequence[LayerStatistics]) -> Sequence[LayerStatistics]:
@@ -116,13 +123,10 @@ def pairs(model: nn.Module, graph: Graph, inputs: torch.Tensor) -> Iterator[Pair
 
 
 def report(rows: Sequence[Row], command: str) -> str:
-    everywhere = joined([row.weights for row in rows])
-    worst = max(rows, key=lambda row: row.weights.median)
     every = [pair for row in rows for pair in row.pairs]
     prior = Comparison(tuple(pair.prior for pair in every), tuple(pair.measured for pair in every))
     agreements = [_agreement(row) for row in rows]
     listed = [_pair(row, pair) for row in rows for pair in row.pairs]
-    head = ("network", "accuracy", "norms", "measured Δ", "median", "worst", "Spearman", "seconds", "pairs", "prior")
     return f"""# Predicted against measured shifts
 
 {len(rows)} networks trained on scikit-learn's digits (16×16) or on synthetic series; made by
@@ -134,12 +138,10 @@ Measured: Δ at every batch norm by the three steps of Li et al. 2019, section 4
 than .1; seconds are processor time. Names say where dropout stands (a: right before a norm, b: a weight layer between,
 d: right behind the weight layer), the drop rate and the activation.
 The last two columns are of evidence `prior`, from the code alone: dropouts, each with the first norm it reaches (Δ if
-it were the only dropout), and the median relative error there.
+it were the only dropout), and the median relative error there. Networks of other shapes and seeds: ASIDE.md.
 
-{markdown(head, [_cells(row) for row in rows])}
-Evidence `weights`, {len(everywhere.errors)} norms: median error {percent(everywhere.median)}, \
-90th percentile {percent(quantile(everywhere.errors, 0.9))}, worst norm {percent(everywhere.worst)}, \
-worst network's median {percent(worst.weights.median)} ({worst.name}).
+{markdown((*HEAD, "pairs", "prior"), [_cells(row) for row in rows])}
+{summary([(row.name, row.weights) for row in rows])}
 
 Evidence `prior`, {len(every)} pairs: Spearman {rank_correlation(prior.predicted, prior.measured):.2f}, \
 median error {percent(prior.median)}, 90th percentile {percent(quantile(prior.errors, 0.9))}, \
@@ -159,20 +161,34 @@ have cos²θ = 1/d and d·cos²θ = 1: few inputs make the one large and keep th
 
 
 def _cells(row: Row) -> list[str]:
-    spearman = row.weights.spearman
     prior = Comparison(tuple(pair.prior for pair in row.pairs), tuple(pair.measured for pair in row.pairs))
+    told = cells_of(row.name, row.accuracy, row.weights, row.seconds)
+    return [*told, str(len(row.pairs)), percent(prior.median) if row.pairs else ""]
+
+
+def cells_of(name: str, accuracy: float, weights: Comparison, seconds: float) -> list[str]:
+    """The cells of HEAD for one network."""
     return [
-        row.name,
-        f"{row.accuracy:.3f}",
-        str(len(row.weights.errors)),
-        f"{min(row.weights.measured):.2f} … {max(row.weights.measured):.2f}",
-        percent(row.weights.median),
-        percent(row.weights.worst),
-        "" if spearman is None else f"{spearman:.2f}",
-        f"{row.seconds:.1f}",
-        str(len(row.pairs)),
-        percent(prior.median) if row.pairs else "",
+        name,
+        f"{accuracy:.3f}",
+        str(len(weights.errors)),
+        f"{min(weights.measured):.2f} … {max(weights.measured):.2f}",
+        percent(weights.median),
+        percent(weights.worst),
+        "" if weights.spearman is None else f"{weights.spearman:.2f}",
+        f"{seconds:.1f}",
     ]
+
+
+def summary(named: Sequence[tuple[str, Comparison]]) -> str:
+    """Evidence ``weights`` over all norms of the networks."""
+    everywhere = joined([weights for _, weights in named])
+    name, worst = max(named, key=lambda one: one[1].median)
+    return (
+        f"Evidence `weights`, {len(everywhere.errors)} norms: median error {percent(everywhere.median)}, "
+        f"90th percentile {percent(quantile(everywhere.errors, 0.9))}, worst norm {percent(everywhere.worst)}, "
+        f"worst network's median {percent(worst.median)} ({name})."
+    )
 
 
 def _pair(row: Row, pair: Pair) -> list[str]:

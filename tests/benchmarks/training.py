@@ -49,7 +49,8 @@ def trained(name: str, seed: int, cache: Path | None = None) -> Trained:
 def _epochs(name: str) -> int:
     """Enough to be trained, few enough for half a minute."""
     family = name.split("-")[0]
-    return {"mlp": 40, "series": 20, "strided": 20, "dense": 9, "wide": 8}.get(family, 12)
+    known = {"mlp": 40, "series": 20, "strided": 20, "dense": 9, "wide": 8}
+    return next((epochs for start, epochs in known.items() if family.startswith(start)), 12)
 
 
 def _train(model: nn.Module, data: Split, epochs: int, learning_rate: float) -> None:
