@@ -41,12 +41,14 @@ def the_model(outcome: Outcome) -> CapturedModel:
 def test_what_does_without_a_package_is_analysed(load: Load) -> None:
     outcome = load(
         """
+        import abc
         import absent_plots as plots
         from absent_zoo.registry import MODELS, Metric
         from absent_zoo import nn as znn
         LEVEL = plots.level + 1
         @MODELS.register_module(name="net")
-        class Net(znn.Described, nn.Module, licence="free"):
+        class Named(plots.get("mixins").Named, abc.ABC, metaclass=znn.NamesMeta): ...
+        class Net(znn.Described, Named, nn.Module, licence="free"):
             norm: znn.Norm[int] | None = None
             def __init__(self):
                 super().__init__()

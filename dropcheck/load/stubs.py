@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import sys
 import traceback
+from abc import ABCMeta
 from collections.abc import Iterator
 from functools import cache
 from types import FrameType
@@ -35,8 +36,11 @@ class Importing:
     active = False
 
 
-class StubType(type):
-    """The type of every attribute of a package that is not there: a class, so that it can be derived from."""
+class StubType(ABCMeta):
+    """The type of every attribute of a package that is not there: a class, so that it can be derived from.
+
+    Together with abstract classes, too.
+    """
 
     dotted = ""
 
@@ -80,6 +84,9 @@ class Stub:
         _refuses(self)
         return True
 
+    def __mro_entries__(self, _: Any) -> tuple[type, ...]:
+        return (stub(self.dotted),)
+
     def __enter__(self) -> Any:
         return self
 
@@ -121,8 +128,10 @@ def stub(dotted: str) -> Any:
     known = KNOWN_BASES.get((dotted.partition(".")[0], dotted.rpartition(".")[2]))
     if known is not None:
         return known
-    body = {"_is_stub": True, "__module__": dotted.rpartition(".")[0], "__init_subclass__": classmethod(_derived)}
-    made = StubType(dotted.rpartition(".")[2], (), body)
+    module, _, name = dotted.rpartition(".")
+    if name.endswith(("Meta", "Metaclass")):  # only a type of classes can be one
+        return type(name, (StubType,), {"__module__": module})
+    made = StubType(name, (), {"_is_stub": True, "__module__": module, "__init_subclass__": classmethod(_derived)})
     made.dotted = dotted
     return made
 
