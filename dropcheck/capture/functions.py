@@ -124,7 +124,8 @@ FUNCTIONS: Mapping[str, Row] = {
     **named(_SCALE, ops.Scale),
     **named(_DISCRETE, ops.Discrete),
     **each(
-        ["cat", "concat", "concatenate", "stack", "hstack", "vstack", "dstack", "row_stack"], plain.fixed(ops.Concat())
+        ["cat", "concat", "concatenate", "stack", "hstack", "vstack", "dstack", "row_stack", "pad_sequence"],
+        plain.fixed(ops.Concat()),
     ),
     **each(["add", "sub", "subtract", "addcmul", "addcdiv", "lerp"], plain.fixed(ops.Add())),
     **each(["mul", "multiply", "div", "divide", "true_divide", "truediv"], plain.fixed(ops.Multiply())),
