@@ -9,7 +9,6 @@ from typing import Literal
 
 import torch
 from torch import fx, nn
-from torch.nn.parameter import is_lazy
 
 from dropcheck.capture import symbolic, traced
 from dropcheck.capture.calls import Call
@@ -17,16 +16,15 @@ from dropcheck.capture.catalogue import operation
 from dropcheck.capture.evaluation import mark_draws
 from dropcheck.capture.example import Budget, ExampleInput, OverBudget
 from dropcheck.capture.lower import lower
-from dropcheck.capture.memory import at_most, is_exhausted
+from dropcheck.capture.memory import at_most, is_exhausted, is_large
 from dropcheck.capture.record import record
 from dropcheck.capture.replica import replica
 from dropcheck.capture.surroundings import undisturbed
 from dropcheck.graph import Graph, Site
 from dropcheck.ops import Pool
 
-LARGE = 300_000_000
 PATIENCE = 3.0
-"""A model is run for real: that is quick and lets values steer it. One of more than LARGE parameters, or one whose run
+"""A model is run for real: that is quick and lets values steer it. A large one, or one whose run
 takes more than PATIENCE seconds, is run on the meta device first: it needs neither memory nor arithmetic there, but
 loading the meta kernels takes one or two."""
 
@@ -111,7 +109,7 @@ class _Attempt:
         self._twin: nn.Module | None = None
         self._phantom: nn.Module | None = None
         self.flags = {path: module.training for path, module in self.model.named_modules()}
-        self.large = sum(0 if is_lazy(one) else one.numel() for one in model.parameters()) > LARGE
+        self.large = is_large(model)
         self.failure: Exception | None = None
         self.latest: Exception | None = None
         self.refusal, self.is_endless = "", False

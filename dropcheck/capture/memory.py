@@ -6,6 +6,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+_MANY = 300_000_000
+
+
+def is_large(model: nn.Module) -> bool:
+    """Whether a model has so many parameters that one does not want a copy of them."""
+    return sum(0 if is_lazy(one) else one.numel() for one in model.parameters()) > _MANY
+
 
 @contextmanager
 def at_most(extra: int | None) -> Iterator[None]:

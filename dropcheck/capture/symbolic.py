@@ -37,14 +37,7 @@ def trace(model: nn.Module) -> fx.Graph:
 
     May add constant attributes to ``model``. Raises Refused, whatever the forward raised being its cause.
     """
-    for path, module in model.named_modules():
-        if "forward" in vars(module):
-            raise Refused(f"{path or 'the model'} has a forward bound to the instance")
-        if any(map(_is_written_for_a_run, (*module._forward_pre_hooks.values(), *module._forward_hooks.values()))):
-            raise Refused(f"{path or 'the model'} has hooks, which see other values in a run")
-    for cls in dict.fromkeys(type(module) for module in model.modules() if module_row(module) is None):
-        if _asks_for_tensors(cls):
-            raise Refused(f"{cls.__name__} asks whether a value is a tensor, and symbolic values are none")
+    refuse(model)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -57,6 +50,18 @@ def trace(model: nn.Module) -> fx.Graph:
         raise Refused("it calls an operator that only a run can look into")
     _remove_guards(graph)
     return graph
+
+
+def refuse(model: nn.Module) -> None:
+    """Raises Refused where the code of a model shows, before any of it runs, that it cannot be traced."""
+    for path, module in model.named_modules():
+        if "forward" in vars(module):
+            raise Refused(f"{path or 'the model'} has a forward bound to the instance")
+        if any(map(_is_written_for_a_run, (*module._forward_pre_hooks.values(), *module._forward_hooks.values()))):
+            raise Refused(f"{path or 'the model'} has hooks, which see other values in a run")
+    for cls in dict.fromkeys(type(module) for module in model.modules() if module_row(module) is None):
+        if _asks_for_tensors(cls):
+            raise Refused(f"{cls.__name__} asks whether a value is a tensor, and symbolic values are none")
 
 
 def _is_written_for_a_run(hook: Any) -> bool:

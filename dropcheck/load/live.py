@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from dropcheck.capture import CaptureError, ExampleInput, capture
+from dropcheck.capture.memory import is_large
 from dropcheck.capture.replica import replica
+from dropcheck.capture.symbolic import Refused, refuse
 from dropcheck.job import CapturedModel, Outcome
 from dropcheck.load.checkpoint import Checkpoint, read, unwrapped
 from dropcheck.load.inputs import example_inputs
@@ -38,8 +40,8 @@ def capture_live(
     """
     name = type(model).__name__
     try:
-        traced = replica(model, "meta")
-        result = capture(traced, _inputs(traced, example_input, example_kwargs), twin=lambda: replica(model, "cpu"))
+        traced, twin = _copies(model)
+        result = capture(traced, _inputs(traced, example_input, example_kwargs), twin=twin)
     except CaptureError as error:
         return _failed(name, error.message, error.details)
     except Exception as error:  # noqa: BLE001 - copying a model runs foreign code, which may raise anything
@@ -54,6 +56,18 @@ def capture_live(
         return Outcome((judged.captured,))
     told = judged.error.report(name)
     return Outcome((judged.captured,), (replace(told, hint=_HINT) if told.kind is ErrorKind.CAPTURE else told,))
+
+
+def _copies(model: nn.Module) -> tuple[nn.Module, Callable[[], nn.Module]]:
+    """A copy to trace, and what gives one to run: the same where nothing of it will be traced, as copies take long."""
+    if is_large(model):
+        return replica(model, "meta"), lambda: replica(model, "cpu")
+    copy = replica(model, "cpu")
+    try:
+        refuse(copy)
+    except Refused:
+        return copy, lambda: copy
+    return replica(model, "meta"), lambda: copy
 
 
 def _checkpoint(weights: Weights) -> Checkpoint:
