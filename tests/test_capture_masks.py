@@ -53,6 +53,7 @@ MASKS: dict[str, tuple[Function, float, Granularity]] = {
     "pooled": (block, 0.1663, BLOCK),
     "distribution": (sampled, 0.3, ELEMENT),
     "comparison": (lambda x: x * (torch.rand_like(x) > 0.3) / 0.7, 0.3, ELEMENT),
+    "side by side": (lambda x: x * torch.cat([torch.rand_like(half) < 0.8 for half in x.chunk(2)]), 0.2, ELEMENT),
     "cast": (lambda x: (torch.rand(x.shape) >= 0.25).to(x.dtype).div(0.75) * x, 0.25, ELEMENT),
     "inverted": (lambda x: x * ~(torch.rand_like(x) < 0.2).to(x.device), 0.2, ELEMENT),
     "of the batch's shape": (lambda x: x * torch.bernoulli(torch.full((len(x), 1, 1, 1), 0.6)) / 0.6, 0.4, SAMPLE),
