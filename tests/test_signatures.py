@@ -86,6 +86,14 @@ def test_a_class_is_wanted_where_the_annotation_names_one() -> None:
     assert every == ["part=Base, other=Base", "part=Base, other=Linear"]
 
 
+def test_an_annotation_counts_for_more_than_a_name_and_may_leave_none() -> None:
+    def net(dimensions: int, norm: str | None, depth: int) -> None:
+        for _ in zip(range(depth), [depth], strict=False):
+            getattr(nn, f"{norm}Norm{dimensions}d")
+
+    assert next(argument_sets(net, None, ())).text == "dimensions=2, norm=None, depth=2"
+
+
 def test_modules_that_a_class_is_made_around_are_not_guessed() -> None:
     def wrapper(model, temperature): ...  # type: ignore[no-untyped-def]
 

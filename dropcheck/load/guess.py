@@ -70,6 +70,13 @@ def resolved(annotation: Any, around: Surroundings) -> Any:
     return annotation
 
 
+def without_none(annotation: Any) -> tuple[Any, bool]:
+    """``Optional[int]`` as ``int``, and whether None was among what may be given."""
+    inner = typing.get_args(annotation) if typing.get_origin(annotation) in _UNIONS else ()
+    kinds = [one for one in inner if one is not type(None)]
+    return kinds[0] if len(kinds) == 1 else annotation, len(kinds) < len(inner)
+
+
 def annotated(name: str, annotation: Any, around: Surroundings) -> Iterator[Guess]:
     """What an annotation leaves to choose from."""
     origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
@@ -80,9 +87,6 @@ def annotated(name: str, annotation: Any, around: Surroundings) -> Iterator[Gues
     elif origin is type:
         classes = typing.get_args(inner[0]) if typing.get_origin(inner[0]) in _UNIONS else inner
         yield from (Guess(one, one.__name__) for one in classes if inspect.isclass(one) and one is not nn.Module)
-    elif origin in _UNIONS and type(None) in inner:
-        kinds = [one for one in inner if one is not type(None)]
-        yield from annotated(name, kinds[0], around) if len(kinds) == 1 else ()
     elif (
         not inspect.isclass(annotation)
         or isinstance(annotation, StubType)

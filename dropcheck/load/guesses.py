@@ -14,7 +14,7 @@ from torch import nn
 
 from dropcheck.load import tables
 from dropcheck.load.configuration import Fields, suggested
-from dropcheck.load.guess import Guess, Surroundings, annotated, resolved
+from dropcheck.load.guess import Guess, Surroundings, annotated, resolved, without_none
 from dropcheck.load.usage import fields_of, uses_of
 from dropcheck.load.use import Use
 
@@ -29,16 +29,20 @@ _DROPS = (
     "alpha_dropout",
 )
 _WIDE = ("Conv", "Linear", "BatchNorm", "LayerNorm", "Embedding", "LSTM", "GRU", "GroupNorm", "InstanceNorm")
+_SEQUENCES = ("list", "sequence", "tuple", "iterable")
 _DEEPEST = 4
 
 
 def guesses(name: str, annotation: Any, uses: Mapping[str, Use], around: Surroundings) -> list[Guess]:
     """Values to try, best first; none where any value would be arbitrary."""
     use = _followed(uses.get(name, Use(is_read=not uses)), around)
-    annotation = resolved(annotation, around)
-    said = list(annotated(name, annotation, around))
-    if said:
-        return said
+    kind, may_be_none = without_none(resolved(annotation, around))
+    found = list(annotated(name, kind, around)) or _likely(name, kind, use, uses, around)
+    return [*found, Guess(None)] if may_be_none else found
+
+
+def _likely(name: str, annotation: Any, use: Use, uses: Mapping[str, Use], around: Surroundings) -> list[Guess]:
+    """Values for a parameter whose annotation leaves them open."""
     shown = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
     if any(_keys(around.named(table)) for table in use.tables):
         return _texts(name, use, around)
@@ -62,7 +66,7 @@ def _values(name: str, shown: str, use: Use, around: Surroundings) -> list[Guess
         return [Guess(torch.zeros(100, 64), "torch.zeros(100, 64)")]
     if tables.MODULE.fullmatch(name) and shown not in ("int", "float") and not (use.is_number or use.is_sequence):
         return []
-    if use.is_sequence or shown.lower().startswith(("list", "sequence", "tuple", "iterable")):
+    if (use.is_sequence and shown not in ("int", "float")) or shown.lower().startswith(_SEQUENCES):
         return [_entries(name, use)]
     if tables.ACTIVATION.fullmatch(name) or tables.NORM.fullmatch(name):
         return [*_callables(name, around.classes), Guess(False)]

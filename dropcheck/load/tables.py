@@ -10,7 +10,7 @@ from collections.abc import Sequence
 NUMBERS: Sequence[tuple[str, tuple[float, ...]]] = (
     (r"(num_|n_)?groups?|dilation|strides?|s|scale|temperature|gamma|alpha|beta", (1,)),
     (r"padding|pad|output_padding", (1, 0)),
-    (r"(n_?|num_?)?spatial_?dim(ension)?s?", (2,)),
+    (r"(n_?|num_?)?(spatial_?dim(ension)?s?|dimensions)", (2,)),
     (r"kernel(_?sizes?)?|ks|kernel_width|filter_size", (3,)),
     (r"pool(_?sizes?)?|expansions?|expand(_?ratios?)?|mlp_ratio|ratio|t|scale_factor|upscale(_factor)?|factor", (2,)),
     (r"reduction(_ratio)?|squeeze(_ratio)?|patch(_?size)?|window(_?size)?|multiplier|growth|cardinality", (4,)),
