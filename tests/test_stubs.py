@@ -89,10 +89,10 @@ def test_what_needs_it_fails_by_its_name(load: Load, layer: str, forward: str, n
     assert error.hint == "install 'absent' into the environment dropcheck runs in: pip install absent"
 
 
-def test_a_model_whose_base_is_missing_is_named(load: Load) -> None:
-    outcome = load(
-        "import absent\nclass Net(absent.Base):\n    def forward(self, x): return x\nclass Data(absent.Set): ..."
-    )
+@pytest.mark.parametrize("method", ["forward(self, x): return x", "__init__(self): self.fc = torch.nn.Linear(2, 2)"])
+def test_a_model_whose_base_is_missing_is_named(load: Load, method: str) -> None:
+    loss = "    def __init__(self): self.loss = nn.MSELoss()\n"
+    outcome = load(f"import absent\nclass Net(absent.Base):\n    def {method}\nclass Task(absent.Set):\n{loss}")
     assert the_model(outcome).reason == "it derives from absent.Base, and 'absent' is not installed"
     assert [error.kind for error in outcome.errors] == [ErrorKind.IMPORT]
 

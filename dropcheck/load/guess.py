@@ -9,7 +9,7 @@ import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from torch import nn
@@ -65,8 +65,9 @@ class Surroundings:
 def resolved(annotation: Any, around: Surroundings) -> Any:
     """An annotation written as a string as what it names, where the file knows that."""
     if isinstance(annotation, str) and around.module is not None:
+        written = SimpleNamespace(__annotations__={"it": annotation})
         with suppress(Exception):  # it may name anything, and what is imported for type checkers only is not there
-            return eval(annotation, vars(around.module))
+            return typing.get_type_hints(written, vars(around.module))["it"]
     return annotation
 
 

@@ -12,7 +12,7 @@ import traceback
 from abc import ABCMeta
 from collections.abc import Iterator
 from functools import cache
-from types import FrameType
+from types import FrameType, FunctionType, ModuleType
 from typing import Any
 
 from torch import Tensor, fx, nn
@@ -165,6 +165,19 @@ def missing_base(value: object) -> str | None:
     """What of a missing package a class derives from that would be a model, None for any other."""
     if not isinstance(value, StubType) or "_is_stub" in vars(value) or issubclass(value, nn.Module):
         return None
-    if "forward" not in vars(value):
+    if "forward" not in vars(value) and not _makes_layers(vars(value).get("__init__")):
         return None
     return next((one.dotted for one in value.__mro__ if isinstance(one, StubType) and "_is_stub" in vars(one)), None)
+
+
+def _makes_layers(constructor: object) -> bool:
+    """Whether the code of a constructor names a layer, such as ``nn.Linear`` or an imported ``Linear``; no loss."""
+    if not isinstance(constructor, FunctionType):
+        return False
+    named = [constructor.__globals__.get(name) for name in constructor.__code__.co_names]
+    for one in named:  # which grows by what modules among them have of these names
+        if isinstance(one, ModuleType):
+            inner = (vars(one).get(name) for name in constructor.__code__.co_names)
+            named += [found for found in inner if not any(found is other for other in named)]
+    modules = [one for one in named if isinstance(one, type) and issubclass(one, nn.Module)]
+    return any(one.__module__ != nn.modules.loss.__name__ for one in modules)
