@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from dropcheck.job import Outcome
+
 
 class Answer(NamedTuple):
     """How a command ended, and what it wrote."""
@@ -26,3 +28,4 @@ class Answer(NamedTuple):
 
 
 Command = Callable[..., Answer]
+Load = Callable[..., Outcome]

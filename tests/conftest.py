@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from commands import Answer, Command
+from commands import Answer, Command, Load
 
 from dropcheck.cli import main
+from dropcheck.job import Job, Outcome
+from dropcheck.source import parse_target
+from dropcheck.worker import Worker
 
+HEAD = "import torch\nfrom torch import nn\n"
 GOLDENS = Path(__file__).parent / "goldens"
 
 
@@ -44,6 +49,31 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captu
         with pytest.raises(SystemExit) as stop:
             main()
         return Answer(int(stop.value.code or 0), *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def worker() -> Iterator[Worker]:
+    """One worker process for all tests of a file."""
+    with Worker(timeout=60.0) as one:
+        yield one
+
+
+@pytest.fixture
+def load(worker: Worker, tmp_path: Path) -> Load:
+    """Writes a file and gives what the worker makes of it, or of a symbol in it."""
+
+    def run(
+        source: str, target: str = "", *, head: str = HEAD, file: str = "nets.py", input: str | None = None
+    ) -> Outcome:
+        path = tmp_path / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(head + textwrap.dedent(source))
+        parsed = parse_target(f"{path}:{target}" if target else str(path))
+        job = Job("nets.py", path=str(path), symbol=parsed.symbol, call=parsed.call, input=input)
+        (outcome,) = worker.run([job])
+        return outcome
 
     return run
 

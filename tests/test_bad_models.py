@@ -4,43 +4,21 @@ from __future__ import annotations
 
 import shlex
 import sys
-import textwrap
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 import torch
+from commands import Load
 from torch import nn
 
 from dropcheck.capture import BuiltSites, CaptureError, ExampleInput, attempt
 from dropcheck.capture.memory import at_most, is_exhausted
-from dropcheck.job import Job, Outcome
+from dropcheck.job import Job
 from dropcheck.load import build as building
 from dropcheck.load import model as modelling
 from dropcheck.load.failure import LoadError, TookTooLong, limited
 from dropcheck.load.model import quoted
 from dropcheck.ops import Opaque
 from dropcheck.result import ErrorKind, Status
-from dropcheck.worker import Worker
-
-Load = Callable[[str], Outcome]
-
-
-@pytest.fixture(scope="module")
-def worker() -> Iterator[Worker]:
-    with Worker(timeout=60.0) as one:
-        yield one
-
-
-@pytest.fixture
-def load(worker: Worker, tmp_path: Path) -> Load:
-    def run(source: str) -> Outcome:
-        path = tmp_path / "nets.py"
-        path.write_text("import torch\nfrom torch import nn\n" + textwrap.dedent(source))
-        (outcome,) = worker.run([Job("nets.py", path=str(path))])
-        return outcome
-
-    return run
 
 
 @pytest.mark.parametrize(

@@ -2,44 +2,23 @@
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
+from commands import Load
 
 from dropcheck.job import CapturedModel, Job, Outcome
 from dropcheck.result import ErrorKind, Status
-from dropcheck.source import parse_target
 from dropcheck.worker import Worker
 
 HEAD = "import os, sys\nimport torch\nfrom torch import nn\nimport torch.nn.functional as F\n"
 LAYERS = "nn.Linear(4, 8), nn.Dropout(), nn.BatchNorm1d(8)"
 
 
-@pytest.fixture(scope="module")
-def worker() -> Iterator[Worker]:
-    with Worker(timeout=60.0) as one:
-        yield one
-
-
-Load = Callable[..., Outcome]
-
-
 @pytest.fixture
-def load(worker: Worker, tmp_path: Path) -> Load:
-    """Writes a file and gives what the worker makes of it, or of a symbol in it."""
-
-    def run(source: str, target: str = "", *, file: str = "nets.py", input: str | None = None) -> Outcome:
-        path = tmp_path / file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(HEAD + textwrap.dedent(source))
-        parsed = parse_target(f"{path}:{target}" if target else str(path))
-        job = Job("nets.py", path=str(path), symbol=parsed.symbol, call=parsed.call, input=input)
-        (outcome,) = worker.run([job])
-        return outcome
-
-    return run
+def load(load: Load) -> Load:
+    return partial(load, head=HEAD)
 
 
 def summary(outcome: Outcome) -> dict[str, str]:

@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from commands import Load
 
 from dropcheck.job import CapturedModel, Job, Outcome
 from dropcheck.result import ErrorKind, Status
 from dropcheck.worker import Worker
 
-Load = Callable[[str], Outcome]
 NET = "class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
-
-
-@pytest.fixture(scope="module")
-def worker() -> Iterator[Worker]:
-    with Worker(timeout=60.0) as one:
-        yield one
-
-
-@pytest.fixture
-def load(worker: Worker, tmp_path: Path) -> Load:
-    def run(source: str) -> Outcome:
-        path = tmp_path / "nets.py"
-        path.write_text("import torch\nfrom torch import nn\n" + textwrap.dedent(source))
-        (outcome,) = worker.run([Job("nets.py", path=str(path))])
-        return outcome
-
-    return run
 
 
 def the_model(outcome: Outcome) -> CapturedModel:

@@ -26,12 +26,11 @@ from trained_net import (
     one_thread,
     state,
     trained,
-    worker,
 )
 
 import dropcheck
 
-__all__ = ["lint", "one_thread", "state", "trained", "worker"]  # fixtures for all of them
+__all__ = ["lint", "one_thread", "state", "trained"]  # fixtures for all of them
 
 
 def test_weights_make_the_prediction_theirs(lint: Command, trained: nn.Module) -> None:

@@ -26,14 +26,13 @@ from trained_net import (
     state,
     trained,
     without,
-    worker,
 )
 
 from dropcheck.load.checkpoint import unwrapped
 from dropcheck.load.failure import LoadError
 from dropcheck.load.weights import fit
 
-__all__ = ["lint", "one_thread", "state", "trained", "worker"]  # fixtures for all of them
+__all__ = ["lint", "one_thread", "state", "trained"]  # fixtures for all of them
 
 
 def saved_by_torch(state: State, name: str) -> None:

@@ -66,12 +66,6 @@ def state(trained: nn.Module) -> State:
     return {key: tensor.detach().clone() for key, tensor in trained.state_dict().items()}
 
 
-@pytest.fixture(scope="module")
-def worker() -> Iterator[Worker]:
-    with Worker(timeout=60.0) as one:
-        yield one
-
-
 @pytest.fixture
 def lint(command: Command, worker: Worker, monkeypatch: pytest.MonkeyPatch, state: State) -> Command:
     """``dropcheck lint`` in a directory with ``nets.py`` and its ``trained.pt``; all tests share one worker process."""
