@@ -12,6 +12,7 @@ from torch import Tensor
 from dropcheck.simulate.calibrate import adjust, solve, undo_masks
 from dropcheck.simulate.copies import TINY, Copies, by_channel, mean_var
 from dropcheck.simulate.notes import Note, Notes
+from dropcheck.simulate.rare import as_met, firing
 
 _LARGEST = 1e6
 """Δ is kept within 1e-6 … 1e6."""
@@ -62,7 +63,7 @@ class Norms:
             out = torch.cat([F.batch_norm(part, None, None, weight, bias, True, momentum, eps) for part in parts])
         else:
             if name in self.judged and self.copies.hold(input):
-                input, running_mean, running_var = self._judge(name, input, running_mean, running_var)
+                input, running_mean, running_var = self._judge(name, input, running_mean, running_var, momentum, eps)
             out = F.batch_norm(input, running_mean, running_var, weight, bias, False, 0.0, eps)
         self.notes[out] = Note(note.blame)
         return out
@@ -96,17 +97,22 @@ class Norms:
         self.notes[out] = Note(note.blame)
         return out
 
-    def _judge(self, name: str, x: Tensor, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The calibrated input, and statistics without those that are no numbers."""
+    def _judge(
+        self, name: str, x: Tensor, mean: Tensor, var: Tensor, momentum: float, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The input as the norm meets it, calibrated, and statistics without those that are no numbers."""
         broken = ~(mean.isfinite() & var.isfinite() & (var >= 0.0))
         if broken.any():
             own_mean, own_var = (moment[:, 0] for moment in mean_var(self.copies.masked(by_channel(x))))
             mean, var = torch.where(broken, own_mean, mean), torch.where(broken, own_var, var)
         note = self.notes[x]
+        share = firing(x, note.stretch, self.copies, mean, var)
         x = self._calibrated(x, mean, var)
         blame = note.blame
         clean = mean_var(self.copies.clean(by_channel(x)))[1][:, 0]
         self.found[name] = _measured(clean, var, ~broken & (var > TINY), blame.shares if blame else {})
+        if share is not None:
+            x = as_met(x, self.copies, mean, var, share, momentum, eps)
         return x, mean, var
 
     def _calibrated(self, x: Tensor, mean: Tensor, var: Tensor) -> Tensor:

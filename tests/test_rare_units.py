@@ -1,0 +1,115 @@
+"""Units that hardly ever fire, behind an activation and right before a norm."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from simulated import VECTOR, assert_close, less_work, mlp, one_thread, predicted, simulated
+from torch import Tensor
+
+from dropcheck.simulate.copies import Copies, mean_var
+from dropcheck.simulate.rare import as_met, firing
+from dropcheck.simulate.stretches import Stretch
+
+__all__ = ["less_work", "one_thread"]  # fixtures for all of them
+
+COPIES = Copies(masks=4, batch=2048)
+
+
+def shares(function: str, shift: float) -> Tensor | None:
+    """Of units that are N(shift, 1) in front of ``function``, with the statistics they have behind it."""
+    torch.manual_seed(0)
+    root = torch.randn(COPIES.rows, 3) + shift
+    stretch = Stretch(root).then(lambda values, _: getattr(F, function)(values))
+    x = stretch.replay(root, slice(None))
+    mean, var = (moment[:, 0] for moment in mean_var(x[..., None]))
+    return firing(x, stretch, COPIES, mean, var)
+
+
+@pytest.mark.parametrize(("shift", "share"), [(0.0, 0.5), (-1.0, 0.16), (-2.0, 0.023)])
+def test_the_share_of_samples_that_fire(shift: float, share: float) -> None:
+    found = shares("relu", shift)
+    assert found is not None
+    assert share / 2 < float(found.median()) < share  # events are not all of one size
+
+
+@pytest.mark.parametrize("function", ["gelu", "silu"])
+def test_a_dip_is_not_taken_for_rest(function: str) -> None:
+    found = shares(function, -0.75)  # the dip makes the mean about zero
+    assert found is not None
+    assert float(found.min()) > 0.2
+
+
+@pytest.mark.parametrize("function", ["leaky_relu", "softsign"])
+def test_units_that_never_rest(function: str) -> None:
+    assert shares(function, -2.0) is None
+
+
+def averaged(rates: Tensor, batches: int) -> tuple[Tensor, Tensor]:
+    """Running means and variances (momentum .1, batches of 64) of units that are 1 at these rates and 0 otherwise."""
+    mean, var = torch.zeros_like(rates), torch.zeros_like(rates)
+    for _ in range(batches):
+        share = torch.binomial(torch.full_like(rates, 64.0), rates) / 64.0
+        mean, var = mean.lerp(share, 0.1), var.lerp(share * (1.0 - share) * 64.0 / 63.0, 0.1)
+    return mean, var
+
+
+def met(mean: Tensor, var: Tensor, momentum: float) -> tuple[Tensor, Tensor]:
+    """The variances of masked and clean copies that were calibrated to ``mean`` and ``var``, as the norm meets them."""
+    x = mean + var.sqrt() * torch.randn(COPIES.rows, len(mean), dtype=mean.dtype)
+    share = (mean.square() / var).clamp(1e-300, 1.0)
+    out = as_met(x, COPIES, mean, var, share, momentum, 1e-5)[..., None]
+    return mean_var(COPIES.masked(out))[1][:, 0], mean_var(COPIES.clean(out))[1][:, 0]
+
+
+def test_a_running_variance_that_died_away_is_too_small_for_half_of_the_units() -> None:
+    torch.manual_seed(0)
+    rates = (torch.rand(3000, dtype=torch.float64) * (math.log(0.05) - math.log(2e-4)) + math.log(2e-4)).exp()
+    mean, var = averaged(rates, 800)
+    true = rates * (1.0 - rates)
+    expected = met(mean, var, 0.1)[1]
+    rare = (mean.square() / var < 2e-3) & (var > 0.0)
+    assert int(rare.sum()) > 1000
+    assert float((true > var)[rare].double().mean()) > 0.6
+    assert 0.4 < float((true > expected)[rare].double().mean()) < 0.6
+    often = rates > 0.03
+    assert float((true / expected)[often].median()) == pytest.approx(1.0, abs=0.05)
+
+
+def test_training_scales_what_fires_in_few_batches_by_those_alone() -> None:
+    torch.manual_seed(0)
+    rates = torch.tensor([0.3, 0.01, 0.001], dtype=torch.float64)
+    mean, var = rates, rates * (1.0 - rates)
+    samples = torch.bernoulli(rates.expand(4000, 64, 3))
+    by_batch = (samples - samples.mean(1, keepdim=True)) / (samples.var(1, correction=0, keepdim=True) + 1e-5).sqrt()
+    trained = met(mean, var, 0.0)[0] / (var + 1e-5)
+    assert trained.tolist() == pytest.approx(by_batch.square().mean((0, 1)).tolist(), rel=0.15)
+
+
+def test_statistics_over_all_batches_hold_for_evaluation() -> None:
+    torch.manual_seed(0)
+    mean = torch.tensor([1e-3, 0.5], dtype=torch.float64)
+    var = mean * (1.0 - mean)
+    assert met(mean, var, 0.0)[1].tolist() == pytest.approx(var.tolist(), rel=0.1)
+
+
+def test_what_never_fired_is_not_expected_to() -> None:
+    torch.manual_seed(0)
+    mean, var = torch.tensor([0.5, 0.0], dtype=torch.float64), torch.tensor([0.25, 1e-9], dtype=torch.float64)
+    assert met(mean, var, 0.1)[1].tolist() == pytest.approx([0.25, 1e-9], rel=0.1)
+
+
+def test_a_layer_behind_units_that_hardly_ever_fire() -> None:
+    """Without all this, Δ at the second norm would come out as half of what it is."""
+    torch.manual_seed(0)
+    model = mlp("after activation", 0.5, "relu", 96, 48)
+    bias, weight = model.get_parameter("0.bias"), model.get_parameter("0.weight")
+    with torch.no_grad():
+        bias[:32] = -2.0 * weight.square().sum(1).mean().sqrt()
+        model.train()
+        for _ in range(400):
+            model(torch.randn(64, *VECTOR))
+    assert_close(predicted(model, VECTOR), simulated(model, VECTOR, batches=40), 0.2)
