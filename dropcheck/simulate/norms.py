@@ -13,6 +13,7 @@ from dropcheck.simulate.calibrate import adjust, solve, undo_masks
 from dropcheck.simulate.copies import TINY, Copies, by_channel, mean_var
 from dropcheck.simulate.notes import Note, Notes
 from dropcheck.simulate.rare import as_met, firing
+from dropcheck.simulate.stretches import Stretch
 
 _LARGEST = 1e6
 """Δ is kept within 1e-6 … 1e6."""
@@ -124,18 +125,23 @@ class Norms:
             sizes = [part.shape[1] for part in note.parts]
             parts = zip(note.parts, torch.split(mean, sizes), torch.split(var, sizes), strict=True)
             now = torch.cat([self._calibrated(part, m, v) for part, m, v in parts], 1)
-        elif note.stretch is None or not note.stretch.steps:
+        elif note.stretch is None:
             now = adjust(x, self.copies, mean, var)
-        elif note.stretch.gain is not None:  # only masks since the weight layer
-            root = note.stretch.root
-            before = adjust(root, self.copies, mean, undo_masks(mean, var, note.stretch.gain))
-            self._write(root, before)
-            now = note.stretch.replay(before, slice(None))
         else:
-            now = solve(note.stretch, self.copies, mean, var)
+            now = self._replayed(note.stretch, mean, var)
         x = self._write(x, now)
         self.notes.change(x, blame=note.blame, stretch=None, parts=(), calibrated=True)
         return x
+
+    def _replayed(self, stretch: Stretch, mean: Tensor, var: Tensor) -> Tensor:
+        """What the stretch makes of its root, changed so that the masked copies have ``mean`` and ``var`` behind it."""
+        if stretch.masks:
+            var = undo_masks(mean, var, stretch.gain)
+        if stretch.steps:
+            before = solve(stretch.without_masks, self.copies, mean, var)
+        else:
+            before = self._write(stretch.root, adjust(stretch.root, self.copies, mean, var))
+        return stretch.masked(before)
 
     def _write(self, x: Tensor, values: Tensor) -> Tensor:
         """``x`` with new values, in place where possible: it may feed a residual stream too."""

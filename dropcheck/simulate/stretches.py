@@ -25,24 +25,35 @@ _WITHOUT_SIZES = {"flatten", "squeeze", "unsqueeze", "pad", "nearest", "nearest-
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """A weight layer's output ``root`` and the steps taken since.
+    """A weight layer's output ``root``, the ``steps`` taken since, and behind them ``masks`` of mean 1.
 
-    ``gain`` is E[mask²] of the masks met, as long as they have mean 1 and nothing else was met; None afterwards.
+    ``gain`` is E[mask²] of all the masks together.
     """
 
     root: Tensor
     steps: tuple[Step, ...] = ()
-    gain: float | None = 1.0
+    masks: tuple[Step, ...] = ()
+    gain: float = 1.0
 
     def then(self, step: Step, gain: float | None = None) -> Stretch:
-        """The stretch with one more step."""
-        return Stretch(self.root, (*self.steps, step), None if gain is None or self.gain is None else self.gain * gain)
+        """The stretch with one more step; ``gain`` if that is a mask of mean 1."""
+        if gain is None:
+            return Stretch(self.root, (*self.steps, *self.masks, step))
+        return Stretch(self.root, self.steps, (*self.masks, step), self.gain * gain)
 
     def replay(self, values: Tensor, rows: slice) -> Tensor:
         """What becomes of ``values`` in place of those rows of the root."""
-        for step in self.steps:
+        for step in (*self.steps, *self.masks):
             values = step(values, rows)
         return values
+
+    @property
+    def without_masks(self) -> Stretch:
+        return Stretch(self.root, self.steps)
+
+    def masked(self, values: Tensor) -> Tensor:
+        """The masks laid on ``values``, which are as long as the root."""
+        return Stretch(self.root, self.masks).replay(values, slice(None))
 
 
 def keeps_channels(op: ops.Op | None, x: Tensor, out: Tensor, others: Sequence[Tensor]) -> bool:
