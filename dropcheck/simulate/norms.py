@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dropcheck.simulate.batches import as_met, firing
 from dropcheck.simulate.calibrate import adjust, solve, undo_masks
 from dropcheck.simulate.copies import TINY, Copies, by_channel, mean_var
 from dropcheck.simulate.notes import Note, Notes
-from dropcheck.simulate.rare import as_met, firing
 from dropcheck.simulate.stretches import Stretch
 
 _LARGEST = 1e6

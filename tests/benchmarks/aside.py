@@ -23,10 +23,9 @@ from .data import augmented
 from .nets import ASIDE
 from .shift import HEAD, captured, cells_of, summary, weighed
 from .tables import Comparison, markdown, percent
-from .training import Trained, trained
+from .training import BATCH, Trained, trained
 
 SEED = 77
-_BATCH = 180
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -55,11 +54,11 @@ As in RESULTS.md, on {len(rows)} networks of other widths, depths, drop rates an
 
     python -m tests.benchmarks.aside
 
-No constant of the predictor is fitted to one of them; two choices were compared on them, too: how the tails of vectors
-are cut, and how far few samples are matched. Perceptrons give each unit one value per sample: their running averages
-are rough, and where a unit hardly ever fires its running variance may have died away since it last did, so that
-evaluation meets values that no checkpoint tells of. The last two columns are the errors of the same weights with
-statistics over all training data.
+No constant of the predictor is fitted to one of them; three choices were compared on them, too: how the tails of
+vectors are cut, how far few samples are matched, and how often a unit is expected to fire that did not of late.
+Perceptrons give each unit one value per sample: their running averages are rough, and where a unit hardly ever fires
+its running variance has died away since it last did. A checkpoint tells how long ago that was, but not what evaluation
+meets then. The last two columns are the errors of the same weights with statistics over all training data.
 
 {markdown((*HEAD, "median, settled", "worst, settled"), rows)}
 {whole}
@@ -86,7 +85,7 @@ def settled(net: Trained, passes: int = 8) -> nn.Sequential:
             module.reset_running_stats()
             module.momentum = None
     for _ in range(passes):
-        for batch in torch.split(augmented(net.data.inputs)[torch.randperm(len(net.data.inputs))], _BATCH):
+        for batch in torch.split(augmented(net.data.inputs)[torch.randperm(len(net.data.inputs))], BATCH):
             model(batch)
     return model.eval()
 

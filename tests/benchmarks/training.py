@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from .data import Split, augmented, digits, series
 from .nets import build
 
-_BATCH = 64
+BATCH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +56,13 @@ def _epochs(name: str) -> int:
 def _train(model: nn.Module, data: Split, epochs: int, learning_rate: float) -> None:
     """Nesterov momentum, the learning rate falling linearly to 0, independent samples in every batch."""
     optimizer = torch.optim.SGD(model.parameters(), learning_rate, momentum=0.9, weight_decay=5e-4, nesterov=True)
-    batches = len(data.inputs) // _BATCH
+    batches = len(data.inputs) // BATCH
     model.train()
     for epoch in range(epochs):
         inputs = augmented(data.inputs)
         order = torch.randperm(len(inputs))
         for place in range(batches):
-            chosen = order[place * _BATCH : (place + 1) * _BATCH]
+            chosen = order[place * BATCH : (place + 1) * BATCH]
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate * (1.0 - (epoch * batches + place) / (epochs * batches))
             optimizer.zero_grad()

@@ -1,4 +1,4 @@
-"""Units that hardly ever fire, behind an activation and right before a norm."""
+"""Units that rest most of the time, behind an activation and right before a norm."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from simulated import VECTOR, assert_close, less_work, mlp, one_thread, predicted, simulated
 from torch import Tensor
 
+from dropcheck.simulate.batches import as_met, firing
 from dropcheck.simulate.copies import Copies, mean_var
-from dropcheck.simulate.rare import as_met, firing
 from dropcheck.simulate.stretches import Stretch
 
 __all__ = ["less_work", "one_thread"]  # fixtures for all of them
@@ -113,3 +113,16 @@ def test_a_layer_behind_units_that_hardly_ever_fire() -> None:
         for _ in range(400):
             model(torch.randn(64, *VECTOR))
     assert_close(predicted(model, VECTOR), simulated(model, VECTOR, batches=40), 0.2)
+
+
+def test_batches_in_which_many_units_fire_are_scaled_down() -> None:
+    """Training gives a sum over units that fire together less variance than running statistics would."""
+    torch.manual_seed(0)
+    together = torch.rand(COPIES.rows, 1, dtype=torch.float64) < 0.02
+    x = together * torch.randn(COPIES.rows, 40, dtype=torch.float64).abs()
+    mean, var = (moment[:, 0] for moment in mean_var(COPIES.masked(x[..., None])))
+    out = (as_met(x, COPIES, mean, var, torch.full((40,), 0.02), 0.0, 1e-5) - mean) / var.sqrt()
+    by_batch = [F.batch_norm(batch, None, None, training=True) for batch in COPIES.masked(x).split(64)]
+    expected = torch.cat(by_batch).sum(1).var()
+    assert float(COPIES.masked(out).sum(1).var()) == pytest.approx(float(expected), rel=0.15)
+    assert float(COPIES.clean(out).sum(1).var()) > 1.3 * float(expected)
