@@ -1,9 +1,9 @@
 """What a norm makes of units that rest most of the time, behind an activation: in training, and in evaluation.
 
-In training each batch is scaled by its own statistics. A batch in which many units fire at once is scaled down for
-that, and a unit that hardly ever fires is at rest throughout most batches: both add less to what comes next than
-running statistics would have it. In evaluation there are only those; they hold about ``batch / momentum`` samples, so
-of a unit that hardly ever fires a few events or none, dying away since the last one. All of it is our own.
+In training each batch is scaled by its own statistics. One with samples that are large in many units at once is
+scaled down for that, and a unit that hardly ever fires is at rest throughout most batches: both add less to what comes
+next than running statistics would have it. In evaluation there are only those; they hold about ``batch / momentum``
+samples, so of a unit that hardly ever fires a few events or none, dying away since the last one. All of it is our own.
 """
 
 from __future__ import annotations
