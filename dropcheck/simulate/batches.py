@@ -62,9 +62,11 @@ def as_met(x: Tensor, copies: Copies, mean: Tensor, var: Tensor, share: Tensor, 
 
 
 def _batches(masked: Tensor, copies: Copies) -> tuple[Tensor, ...]:
-    """Views of the masked copies, each as many samples as a batch; all in one where there are not enough for two."""
-    samples = masked.shape[0] // copies.masks
-    count = samples // _BATCH
+    """Views of the masked copies, each of two batches' samples: synthetic ones differ more in size than data.
+
+    All in one where there are not enough samples for more.
+    """
+    count = masked.shape[0] // copies.masks // (2 * _BATCH)
     return (
         tuple(batch for copy in masked.chunk(copies.masks) for batch in copy.chunk(count)) if count > 1 else (masked,)
     )
