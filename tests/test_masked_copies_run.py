@@ -172,8 +172,10 @@ def test_a_fault_of_the_predictor_is_told_as_its_own(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("cost", [10.0**power for power in range(4, 11)])
 def test_work_is_bounded_until_samples_are_few(cost: float) -> None:
     effort = masked_copies._effort(Survey((3, 32, 32), cost, calls=100, convolves=True), 10**5)
-    work = effort.batch * cost * (effort.masks + 1 + 3 * effort.steps)
-    assert effort.batch == 8 or (effort.batch > 8 and work <= masked_copies.WORK)
+    matching, once = effort.batch * cost * 3 * effort.steps, cost * (effort.masks + 1)
+    mixing = effort.mixed and effort.mixed * (once + cost * 3 * masked_copies._STEPS_MIXED)
+    assert effort.batch == 8 or (effort.batch > 8 and matching + effort.batch * once <= masked_copies.WORK)
+    assert mixing <= 0.8 * masked_copies.WORK
 
 
 def test_tails_of_vectors_are_cut_and_moments_kept() -> None:

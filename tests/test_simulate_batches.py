@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from simulated import VECTOR, assert_close, less_work, mlp, one_thread, predicted, simulated
+from simulated import IMAGE, VECTOR, assert_close, convnet, less_work, mlp, one_thread, predicted, settled, simulated
 from torch import Tensor
 
-from dropcheck.simulate.batches import as_met, firing
+from dropcheck.capture import ExampleInput
+from dropcheck.simulate.batches import as_met, firing, maps_as_met
 from dropcheck.simulate.copies import Copies, mean_var
+from dropcheck.simulate.norms import Norms
 from dropcheck.simulate.stretches import Stretch
+from dropcheck.simulate.synthetic import Maker, mixed
 
 __all__ = ["less_work", "one_thread"]  # fixtures for all of them
 
@@ -127,3 +131,54 @@ def test_batches_with_samples_that_are_large_everywhere_are_scaled_down() -> Non
     expected = torch.cat(by_batch).sum(1).var()
     assert float(COPIES.masked(out).sum(1).var()) == pytest.approx(float(expected), rel=0.02)
     assert float(((masked - mean) / var.sqrt()).sum(1).var()) > 1.05 * float(expected)
+
+
+def test_maps_are_scaled_by_batch_where_there_are_enough_samples() -> None:
+    torch.manual_seed(0)
+    many, few = Copies(masks=2, batch=128), Copies(masks=2, batch=127)
+    for copies in (many, few):
+        size = torch.randn(copies.rows, 1, 1, 1).exp()
+        x = size * torch.randn(copies.rows, 6, 2, 2)
+        mean, var = (moment[:, 0] for moment in mean_var(copies.masked(x).flatten(2)))
+        out = maps_as_met(x, copies, mean, var, 1e-5)
+        assert torch.allclose(copies.clean(out), copies.clean(x), atol=1e-5)
+        if copies is few:
+            assert out is x
+            continue
+        assert torch.allclose(mean_var(copies.masked(out).flatten(2))[1][:, 0], var, rtol=1e-2)
+        batches = [mean_var(batch.flatten(2))[1] for batch in copies.masked(out).split(64)]
+        assert all(torch.allclose(batch, batches[0], rtol=1e-2) for batch in batches)
+        assert not torch.allclose(mean_var(x[:64].flatten(2))[1], mean_var(x[64:128].flatten(2))[1], rtol=0.05)
+
+
+def test_blended_samples_have_the_mean_and_variance_of_those_they_are_made_of() -> None:
+    torch.manual_seed(0)
+    maker = Maker(ExampleInput((torch.rand(2, 3, 4, 4),), given=True))
+    few = maker.batch(32, (3, 4, 4))
+    few = few.with_main(few.leaves[0] * torch.rand(3, 4, 4) + torch.rand(3, 4, 4))
+    many = mixed(few, maker.batch(4000, (3, 4, 4)))
+    old, new = few.leaves[0], many.leaves[0]
+    assert many.batch == 4000
+    assert torch.allclose(new.mean(0), old.mean(0), atol=0.1)
+    assert torch.allclose(new.var(0), old.var(0, correction=0), rtol=0.15)
+    assert len(new.flatten(1).unique(dim=0)) == 4000
+
+
+def test_few_samples_are_blended_into_two_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = []
+    judged = Norms.batch_norm
+
+    def counted(norms: Norms, name: str, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        counts.append(len(x) // norms.copies.count)
+        return judged(norms, name, x, *args, **kwargs)
+
+    monkeypatch.setattr(Norms, "batch_norm", counted)
+    torch.manual_seed(0)
+    model = settled(convnet("b", 0.3, "relu", 24, 24), IMAGE)
+    monkeypatch.setattr("dropcheck.simulate.masked_copies.WORK", 2e9)
+    predicted(model, IMAGE)
+    assert set(counts) == {128}
+    counts.clear()
+    monkeypatch.setattr("dropcheck.simulate.masked_copies.WORK", 2e8)  # too little to match them well
+    predicted(model, IMAGE)
+    assert max(counts) < 128

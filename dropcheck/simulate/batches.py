@@ -1,6 +1,6 @@
-"""What a norm makes of units that rest most of the time, behind an activation: in training, and in evaluation.
+"""What a norm makes of small maps, and of units that rest most of the time: in training, and in evaluation.
 
-In training each batch is scaled by its own statistics. One with samples that are large in many units at once is
+In training each batch is scaled by its own statistics. One with samples that are large in many channels at once is
 scaled down for that, and a unit that hardly ever fires is at rest throughout most batches: both add less to what comes
 next than running statistics would have it. In evaluation there are only those; they hold about ``batch / momentum``
 samples, so of a unit that hardly ever fires a few events or none, dying away since the last one. All of it is our own.
@@ -52,24 +52,32 @@ def as_met(x: Tensor, copies: Copies, mean: Tensor, var: Tensor, share: Tensor, 
     excess = _excess(share, var, momentum)
     now = mean_var(masked)[1][:, 0].double().clamp_min(_LEAST)
     clean.mul_((excess * var / now.maximum(var)).sqrt().to(x.dtype)[:, None])
-    for batch in _batches(masked, copies):
-        own_mean, own_var = mean_var(batch)
-        batch.sub_(own_mean).mul_((own_var + eps).rsqrt())
-    trained = mean_var(masked)[1][:, 0].double().clamp_min(_LEAST)
     in_batch = -torch.expm1(-_BATCH * share * excess)
-    masked.mul_(((var + eps) * in_batch / trained).sqrt().to(x.dtype)[:, None])
+    _scale(masked, copies, (var + eps) * in_batch, 2 * _BATCH, eps)  # synthetic vectors differ more in size than data
     return (moved + mean[:, None]).reshape(x.shape)
 
 
-def _batches(masked: Tensor, copies: Copies) -> tuple[Tensor, ...]:
-    """Views of the masked copies, each of two batches' samples: synthetic ones differ more in size than data.
+def maps_as_met(x: Tensor, copies: Copies, mean: Tensor, var: Tensor, eps: float) -> Tensor:
+    """The same for maps: places of one sample are alike, so that batches differ where maps are small."""
+    if x.dim() < 3 or x.shape[0] < 2 * _BATCH * copies.count:
+        return x
+    moved = by_channel(x) - mean[:, None]
+    _scale(copies.masked(moved), copies, var + eps, _BATCH, eps)
+    return (moved + mean[:, None]).reshape(x.shape)
 
-    All in one where there are not enough samples for more.
+
+def _scale(masked: Tensor, copies: Copies, var: Tensor, size: int, eps: float) -> None:
+    """Scales every ``size`` samples of ``masked``, in place, by their own statistics, and all of them to ``var``.
+
+    All are one batch where there are not enough samples for two.
     """
-    count = masked.shape[0] // copies.masks // (2 * _BATCH)
-    return (
-        tuple(batch for copy in masked.chunk(copies.masks) for batch in copy.chunk(count)) if count > 1 else (masked,)
-    )
+    count = masked.shape[0] // copies.masks // size
+    for copy in masked.chunk(copies.masks) if count > 1 else (masked,):
+        for batch in copy.chunk(max(1, count)):
+            own_mean, own_var = mean_var(batch)
+            batch.sub_(own_mean).mul_((own_var + eps).rsqrt())
+    now = mean_var(masked)[1][:, 0].double().clamp_min(_LEAST)
+    masked.mul_((var / now).sqrt().to(masked.dtype)[:, None])
 
 
 def _excess(share: Tensor, var: Tensor, momentum: float) -> Tensor:

@@ -24,15 +24,19 @@ from dropcheck.simulate.match import matched
 from dropcheck.simulate.norms import Measured
 from dropcheck.simulate.run import MaskedRun
 from dropcheck.simulate.survey import Survey, survey
-from dropcheck.simulate.synthetic import Maker
+from dropcheck.simulate.synthetic import Maker, mixed
 from dropcheck.simulate.untouched import flags_of_training, set_flags, untouched
 from dropcheck.simulate.where import Whereabouts
 
 WORK = 2e10
-"""Multiply-adds the whole prediction may take: up to two seconds of one core."""
+"""Multiply-adds a prediction may take, but for what mixing adds: up to two seconds of one core."""
 
 _EFFORTS = ((30, 12), (12, 8), (8, 6), (5, 5), (3, 4))
 """Matching steps and masks, to be had for WORK if that leaves enough samples."""
+
+_MIXED, _STEPS_MIXED, _MASKS_MIXED = 128, 3, 6
+"""Where samples are matched well but are fewer than two training batches: so many are made of them, with fewer masks,
+if that takes no more than 0.8 of WORK on top. Then batches differ as they do in training."""
 
 _LEAST = (1, 4)
 """Where it does not: few samples are hardly worth matching, so that half of WORK gives about as many."""
@@ -85,7 +89,10 @@ def _run(model: nn.Module, graph: Graph, maker: Maker) -> dict[str, Measured]:
     judged = {node.name for node in graph if node.remembers} - known.misplaced
     drawn = maker.batch(effort.batch, known.shape, known.features_last is True)
     given = matched(model, drawn, effort.steps, where, judged)
-    run = MaskedRun(model, where, Copies(effort.masks, effort.batch), known.always_on, judged)
+    if effort.mixed:
+        more = maker.batch(effort.mixed, known.shape, known.features_last is True)
+        given = matched(model, mixed(given, more), _STEPS_MIXED, where, judged)
+    run = MaskedRun(model, where, Copies(effort.masks, given.batch), known.always_on, judged)
     args, kwargs = given.arguments(effort.masks + 1)
     with run.running():
         model(*args, **kwargs)
@@ -94,11 +101,15 @@ def _run(model: nn.Module, graph: Graph, maker: Maker) -> dict[str, Measured]:
 
 @dataclass(frozen=True, slots=True)
 class _Effort:
-    """Samples, gradient steps that match them (a forward and a backward each), and masked copies of each sample."""
+    """Samples, gradient steps that match them (a forward and a backward each), and masked copies of each sample.
+
+    ``mixed``: more samples, made of those, that take their place; 0 where there are enough.
+    """
 
     batch: int
     steps: int
     masks: int
+    mixed: int = 0
 
 
 def _effort(known: Survey, weights: int) -> _Effort:
@@ -114,6 +125,9 @@ def _effort(known: Survey, weights: int) -> _Effort:
     for steps, masks in _EFFORTS if known.convolves else _EFFORTS[1:]:
         batch = samples(steps, masks, WORK)
         if batch >= enough:
+            dear = samples(_STEPS_MIXED, _MASKS_MIXED, 0.8 * WORK) < _MIXED
+            if known.convolves and steps >= _EFFORTS[1][0] and batch < _MIXED and not dear:
+                return _Effort(batch, steps, _MASKS_MIXED, _MIXED)
             return _Effort(min(most, batch), steps, masks)
     return _Effort(min(enough, max(fewest, samples(*_LEAST, WORK / 2.0))), *_LEAST)
 

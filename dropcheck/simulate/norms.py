@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dropcheck.simulate.batches import as_met, firing
+from dropcheck.simulate.batches import as_met, firing, maps_as_met
 from dropcheck.simulate.calibrate import adjust, solve, undo_masks
 from dropcheck.simulate.copies import TINY, Copies, by_channel, mean_var
 from dropcheck.simulate.notes import Note, Notes
@@ -113,8 +113,8 @@ class Norms:
         clean = mean_var(self.copies.clean(by_channel(x)))[1][:, 0]
         self.found[name] = _measured(clean, var, ~broken & (var > TINY), blame.shares if blame else {})
         if share is not None:
-            x = as_met(x, self.copies, mean, var, share, momentum, eps)
-        return x, mean, var
+            return as_met(x, self.copies, mean, var, share, momentum, eps), mean, var
+        return maps_as_met(x, self.copies, mean, var, eps), mean, var
 
     def _calibrated(self, x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
         """``x``, and what it was concatenated from, changed so that the masked copies have ``mean`` and ``var``."""

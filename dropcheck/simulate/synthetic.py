@@ -60,6 +60,19 @@ class Synthetic:
         return _batch(self.leaves)
 
 
+def mixed(few: Synthetic, many: Synthetic) -> Synthetic:
+    """``many`` with main inputs that are each blended of two of ``few``'s: mean and variance of every place stay."""
+    if few.main is None or many.main is None:
+        return many
+    x = few.leaves[few.main]
+    count = many.leaves[many.main].shape[0]
+    one = torch.randint(len(x), (count,))
+    other = (one + torch.randint(1, len(x), (count,))) % len(x)
+    angle = torch.rand(count, *[1] * (x.dim() - 1)).to(x.dtype) * (math.pi / 2.0)
+    mean = x.mean(0)
+    return many.with_main(mean + (x[one] - mean) * angle.cos() + (x[other] - mean) * angle.sin())
+
+
 class Maker:
     """Makes batches like an example."""
 
