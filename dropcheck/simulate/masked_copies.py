@@ -34,12 +34,12 @@ WORK = 2e10
 _EFFORTS = ((30, 12), (12, 8), (8, 6), (5, 5), (3, 4))
 """Matching steps and masks, to be had for WORK if that leaves enough samples."""
 
+_LEAST = (1, 4)
+"""Where it does not: few samples are hardly worth matching, so that half of WORK gives about as many."""
+
 _MIXED, _STEPS_MIXED, _MASKS_MIXED = 128, 3, 6
 """Where samples are matched well but are fewer than two training batches: so many are made of them, with fewer masks,
 if that takes no more than 0.8 of WORK on top. Then batches differ as they do in training."""
-
-_LEAST = (1, 4)
-"""Where it does not: few samples are hardly worth matching, so that half of WORK gives about as many."""
 
 _READING = 25
 """Multiply-adds in whose time one weight is fetched from memory: what counts where samples are few."""
