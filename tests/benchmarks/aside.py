@@ -54,8 +54,9 @@ As in RESULTS.md, on {len(rows)} networks of other widths, depths, drop rates an
 
     python -m tests.benchmarks.aside
 
-No constant of the predictor is fitted to one of them; three choices were compared on them, too: how the tails of
-vectors are cut, how far few samples are matched, and how often a unit is expected to fire that did not of late.
+No constant of the predictor is fitted to one of them; four choices were compared on them, too: how the tails of
+vectors are cut, how far few samples are matched and that they are blended into more, how often a unit is expected to
+fire that did not of late, and how many samples a norm scales at once.
 Perceptrons give each unit one value per sample: their running averages are rough, and where a unit hardly ever fires
 its running variance has died away since it last did. A checkpoint tells how long ago that was, but not what evaluation
 meets then. The last two columns are the errors of the same weights with statistics over all training data.
