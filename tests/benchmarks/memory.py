@@ -6,7 +6,9 @@ import copy
 import ctypes
 import gc
 import multiprocessing
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -19,6 +21,15 @@ from dropcheck.simulate.masked_copies import predict_from_weights
 _MEGABYTE = 1024.0  # kB, which is what /proc counts in
 
 
+# Small itself: a process counts what the one that started it held at that moment.
+_LAUNCHER = """
+import os, sys
+_, status, usage = os.wait4(os.spawnv(os.P_NOWAIT, sys.argv[1], sys.argv[1:]), 0)
+print()
+print(usage.ru_maxrss)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
 Made = tuple[Callable[[], nn.Module], tuple[int, ...]]
 """What makes a model with its statistics settled, and the shape of its input."""
 
@@ -30,6 +41,14 @@ def extra(made: Made, before: Made | None = None) -> tuple[float, float]:
     """
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_extra, (made, before))
+
+
+def peak(command: Sequence[str]) -> float:
+    """The most megabytes that one process of ``command`` held. Findings are no error; other exit codes raise."""
+    run = subprocess.run([sys.executable, "-c", _LAUNCHER, *command], capture_output=True, text=True, check=False)
+    if run.returncode not in (0, 1):
+        raise RuntimeError(run.stderr)
+    return float(run.stdout.splitlines()[-1]) / _MEGABYTE
 
 
 def _extra(made: Made, before: Made | None) -> tuple[float, float]:

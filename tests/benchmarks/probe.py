@@ -23,7 +23,8 @@ import dropcheck
 
 from .data import augmented
 from .nets import pre_activation
-from .speed import resnet50, settle
+from .resnet50 import resnet50
+from .speed import settle
 from .tables import markdown
 from .training import accuracy, trained
 

@@ -12,7 +12,7 @@ import copy
 import fnmatch
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,17 +89,30 @@ def compare(net: Trained) -> Row:
 
 def weighed(net: Trained, graph: Graph) -> tuple[Comparison, float]:
     """Evidence ``weights`` against what is measured, and the seconds that predicting took."""
-    inputs = net.data.inputs
     start = time.process_time()
-    found = predict_from_weights(net.model, graph, ExampleInput((inputs[:2],), given=True))
+    found = predicted(net, graph)
     seconds = time.process_time() - start
-    predicted = {graph[name].path: shift.delta for name, shift in found.norms.items()}
-    unknown = [path for path, delta in predicted.items() if delta is None]
+    return compared(found, measured(net)), seconds
+
+
+def predicted(net: Trained, graph: Graph) -> dict[str, float]:
+    """Evidence ``weights``: Δ of every norm by module path."""
+    found = predict_from_weights(net.model, graph, ExampleInput((net.data.inputs[:2],), given=True))
+    known = {graph[name].path: shift.delta for name, shift in found.norms.items() if shift.delta is not None}
+    unknown = [graph[name].path for name, shift in found.norms.items() if shift.delta is None]
     if unknown:
         raise ValueError(f"{net.name}: no shift is predicted at {', '.join(unknown)}")
+    return known
+
+
+def measured(net: Trained, seed: int = measuring.SEED) -> dict[str, float]:
+    """Δ of every norm by module path, with augmentation and masks drawn from ``seed``."""
     passes = next((passes for family, passes in _PASSES.items() if net.name.startswith(family)), 4)
-    measured = measuring.shifts(net.model, inputs, passes)
-    return Comparison(tuple(predicted[path] or 0.0 for path in measured), tuple(measured.values())), seconds
+    return measuring.shifts(net.model, net.data.inputs, passes, seed)
+
+
+def compared(found: Mapping[str, float], truth: Mapping[str, float]) -> Comparison:
+    return Comparison(tuple(found[path] for path in truth), tuple(truth.values()))
 
 
 def convolutions(layers: Sequence[LayerStatistics]) -> Sequence[LayerStatistics]:

@@ -12,6 +12,7 @@ import copy
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -19,22 +20,23 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dropcheck.capture import ExampleInput, capture
 from dropcheck.shift import predict
 from dropcheck.simulate.masked_copies import predict_from_weights
 
 from .blocks import PreActivation, conv
-from .memory import extra
+from .memory import extra, peak
+from .resnet50 import resnet50
 from .tables import markdown
 
 T = TypeVar("T")
 
 DEPTHS = (100, 200, 400, 800)
+_LINT = (sys.executable, "-m", "dropcheck", "lint")
 _EXAMPLE = Path("examples/wide_resnet.py")
-_RESNET50 = ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2))  # width, blocks, stride of a stage
-_EXPANSION = 4
+_RESNET50 = Path("tests/benchmarks/resnet50.py")
 _IMAGE = (2, 3, 224, 224)
 _SMALL = (2, 3, 16, 16)
 
@@ -53,35 +55,6 @@ with torch.device("meta"):
     model = made()
 torch.fx.symbolic_trace(model)
 """
-
-
-class Bottleneck(nn.Module):
-    """1×1, 3×3 and 1×1 convolutions with norms, dropout before the last one, plus the shortcut."""
-
-    def __init__(self, inputs: int, width: int, stride: int) -> None:
-        super().__init__()
-        outputs = _EXPANSION * width
-        self.branch = nn.Sequential(
-            *(conv(inputs, width, kernel=1), nn.BatchNorm2d(width), nn.ReLU()),
-            *(conv(width, width, stride), nn.BatchNorm2d(width), nn.ReLU(), nn.Dropout(0.1)),
-            *(conv(width, outputs, kernel=1), nn.BatchNorm2d(outputs)),
-        )
-        self.shortcut: nn.Module = nn.Identity()
-        if stride > 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(conv(inputs, outputs, stride, kernel=1), nn.BatchNorm2d(outputs))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.relu(self.branch(x) + self.shortcut(x))
-
-
-def resnet50() -> nn.Sequential:
-    layers: list[nn.Module] = [conv(3, 64, 2, kernel=7), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
-    channels = 64
-    for width, blocks, first in _RESNET50:
-        for block in range(blocks):
-            layers.append(Bottleneck(channels, width, first if block == 0 else 1))
-            channels = _EXPANSION * width
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 1000))
 
 
 def residual(depth: int) -> nn.Sequential:
@@ -144,18 +117,26 @@ def settled_residual() -> nn.Sequential:
 
 
 def memory() -> str:
+    """Peaks on the ResNet-50: of the command, of the predictor in a process, and of its tensors."""
     fresh, again = (extra((settled_resnet50, _IMAGE), before) for before in (None, (settled_residual, _SMALL)))
     held, more = again
+    with tempfile.TemporaryDirectory() as folder:
+        weights = Path(folder) / "weights.pt"
+        torch.save(settled_resnet50().state_dict(), weights)
+        lint = peak([*_LINT, f"{_RESNET50}:resnet50", "--weights", str(weights), "--input", "x".join(map(str, _IMAGE))])
+    above = lint - peak([sys.executable, "-c", "import torch"])
     return (
-        f"Predicting from the weights of the ResNet-50 takes {more:.0f} MB at its peak, on top of {held:.0f} MB of "
-        f"parameters: together {(held + more) / held:.2f} times these. In a process that never predicted before it is "
-        f"{fresh[1]:.0f} MB, since torch's libraries take their share once: {(held + fresh[1]) / held:.2f} times."
+        f"`dropcheck lint` of the ResNet-50 with `--weights`, model included, peaks {above:.0f} MB above importing "
+        f"torch: {above / held:.2f} times the {held:.0f} MB of parameters. In a process that holds the model already, "
+        f"predicting takes {more:.0f} MB on top ({(held + more) / held:.2f} times), and {fresh[1]:.0f} MB "
+        f"({(held + fresh[1]) / held:.2f} times) if it is the first time: torch's libraries take their share once, "
+        f"and the C library keeps what was freed."
     )
 
 
 def lint_ratio(runs: int) -> str:
     """Wall time of ``dropcheck lint`` against importing torch and the file, building on meta and tracing."""
-    lint = [sys.executable, "-m", "dropcheck", "lint", str(_EXAMPLE)]
+    lint = [*_LINT, str(_EXAMPLE)]
     least = [sys.executable, "-c", _LEAST_WORK, str(_EXAMPLE), "WideResNet"]
     seconds: dict[str, list[float]] = {"lint": [], "least": []}
     for _ in range(runs):
