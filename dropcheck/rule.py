@@ -35,6 +35,10 @@ _PRIOR = Evidence.PRIOR
 _RANKS = {_INFO: 0, _WARNING: 1, _ERROR: 2}
 
 
+_ROUNDING = 1.0 + 1e-9
+"""What floating-point arithmetic may take off a ratio that is exactly a threshold: 1/.8 is 1.25."""
+
+
 @dataclass(frozen=True, slots=True)
 class Thresholds:
     """Shift ratios, max(Δ, 1/Δ), from which a predicted shift is an error or a warning; below it is info."""
@@ -44,7 +48,7 @@ class Thresholds:
 
     def severity(self, delta: float, at_most: Severity = _ERROR) -> Severity:
         """How serious a predicted Δ ≥ 0 is."""
-        reached = ratio(delta)
+        reached = ratio(delta) * _ROUNDING
         severity = _ERROR if reached >= self.error else _WARNING if reached >= self.warning else _INFO
         return severity if at_most is _ERROR or severity.rank <= at_most.rank else at_most
 
@@ -128,7 +132,7 @@ class Subject:
         The code does not tell how strong a trained branch is beside its stream: seen from the code alone, what would be
         an error counts as a warning, and what would be a warning as info.
         """
-        if self.shifts.evidence is Evidence.PRIOR and ratio(delta) < self.thresholds.error:
+        if self.shifts.evidence is Evidence.PRIOR and self.thresholds.severity(delta) is not _ERROR:
             return Severity.INFO
         return self.severity(delta)
 

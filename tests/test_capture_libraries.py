@@ -6,6 +6,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from small_models import Lambda, kinds, only
@@ -16,6 +17,7 @@ from dropcheck import ops
 from dropcheck.capture import ExampleInput, capture
 from dropcheck.graph import Graph
 from dropcheck.ops import Granularity
+from dropcheck.shift import predict
 
 MAP = (2, 8, 6, 6)
 
@@ -335,6 +337,39 @@ def test_numbers_that_leave_torch_and_come_back_are_opaque() -> None:
     graph = graph_of(Lambda(lambda s, x: F.relu(torch.from_numpy(x.detach().numpy() ** 2))))
     assert kinds(graph) == ["Input", "Opaque", "Activation", "Output"]
     assert only(graph, ops.Opaque).inputs == ("input",)
+
+
+@pytest.mark.parametrize(
+    "back",
+    [
+        lambda x: torch.tensor(x.tolist()),
+        lambda x: torch.as_tensor(x.detach().numpy().tolist()),
+        lambda x: torch.from_numpy(np.tanh(x.detach().numpy())),
+    ],
+)
+def test_what_left_torch_behind_a_dropout_leaves_the_norm_behind_it_unjudged(back: Callable[[Tensor], Tensor]) -> None:
+    net = nn.Sequential(nn.Dropout(0.5), nn.BatchNorm2d(8))
+    graph = graph_of(Lambda(lambda s, x: s.net[1](back(s.net[0](x))), net=net))
+    assert kinds(graph) == ["Input", "Dropout", "Opaque", "BatchNorm", "Output"]
+    assert only(graph, ops.Opaque).inputs[-1] == only(graph, ops.Dropout).name
+    (shift,) = predict(graph).norms.values()
+    assert (shift.delta, shift.unknown) == (None, (only(graph, ops.Opaque).name,))
+
+
+def test_constants_of_numpy_are_no_activations() -> None:
+    net = nn.Sequential(nn.Dropout(0.5), nn.BatchNorm2d(8))
+    ones = np.ones((8, 1, 1), dtype=np.float32)
+    graph = graph_of(Lambda(lambda s, x: s.net[1](s.net[0](x) * torch.from_numpy(ones)), net=net))
+    assert not graph.of(ops.Opaque)
+    (shift,) = predict(graph).norms.values()
+    assert shift.delta == pytest.approx(0.5, abs=0.2)
+
+
+def test_sizes_that_become_lists_are_no_activations() -> None:
+    graph = graph_of(
+        Lambda(lambda s, x: x * torch.tensor([1.0 / n for n in torch.tensor(x.shape).tolist()]).sum()),
+    )
+    assert not graph.of(ops.Opaque)
 
 
 class Swish(torch.autograd.Function):

@@ -173,6 +173,8 @@ class TestDocumentation:
         (1.05, "warning"),
         (0.81, "warning"),
         (0.8, "error"),
+        (1.0 - 0.2 + 2e-16, "error"),  # as arithmetic has it
+        (0.8001, "warning"),
         (1.25, "error"),
         (0.0, "error"),
     ],

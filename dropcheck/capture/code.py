@@ -29,10 +29,11 @@ def names_of(code: CodeType) -> Iterator[str]:
 
 
 _OLD_CONSTRUCTORS = frozenset(f"{kind}Tensor" for kind in ("", "Bool", "Byte", "Double", "Float", "Int", "Long"))
+_UNSEEN_CONSTRUCTORS = _OLD_CONSTRUCTORS | {"from_numpy", "frombuffer"}
 
 
 @lru_cache(maxsize=4096)
 def names_constructors(code: CodeType | None) -> bool:
-    """Whether a function may make tensors with torch's old constructors (``torch.FloatTensor``), which no mode sees."""
+    """Whether a function may make tensors in a way that no mode sees: ``torch.FloatTensor``, ``torch.from_numpy``."""
     names = set() if code is None else set(names_of(code))
-    return not names.isdisjoint(_OLD_CONSTRUCTORS - {"Tensor"} if "isinstance" in names else _OLD_CONSTRUCTORS)
+    return not names.isdisjoint(_UNSEEN_CONSTRUCTORS - {"Tensor"} if "isinstance" in names else _UNSEEN_CONSTRUCTORS)

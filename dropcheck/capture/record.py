@@ -67,7 +67,7 @@ class _Recorder(TorchFunctionMode):
         self.alive: list[Any] = []  # an id is only good as long as its object lives
         self.parents: list[tuple[nn.Module, list[Value]]] = []
         self.leaf: nn.Module | None = None
-        self.escaped = False  # whether numbers of an activation went where they cannot be followed
+        self.escaped: list[Value] = []  # whose numbers went where they cannot be followed
         self._remember_stored_tensors()
 
     def _remember_stored_tensors(self) -> None:
@@ -156,11 +156,12 @@ class _Recorder(TorchFunctionMode):
         if len(self.calls) > before and is_computed(map(self._value, tensors_in(result)), self.calls, before):
             return result
         name = plain_name(func)
-        self.escaped = self.escaped or name in _ESCAPES
+        if name in _ESCAPES:
+            self.escaped += [self._value(tensor) for tensor in tensors_in(args) if tensor.is_floating_point()]
         written = args[0] if args and writes_its_argument(func) else None
         if written is None and next(tensors_in(result), None) is None:
             return result
-        if self.escaped and name in _RETURNS and args and hasattr(args[0], "__array_interface__"):
+        if self.escaped and name in _RETURNS and args and _holds_numbers(args[0], result):
             self._adopt_strangers(result, fresh=True)
             return result
         self._adopt_strangers((args, kwargs))
@@ -193,7 +194,8 @@ class _Recorder(TorchFunctionMode):
     def _adopt_strangers(self, tensors: Any, fresh: bool = False) -> None:
         """Gives tensors that come from nowhere we saw an unknown operation as their origin.
 
-        A detour through numpy or code in C++ made them; they may depend on whatever the running module was given.
+        A detour through numpy, lists or code in C++ made them; they may depend on whatever the running module was
+        given, and on what left torch before.
         ``fresh``: they cannot have been there before the forward ran.
         """
         for tensor in tensors_in(tensors):
@@ -203,7 +205,8 @@ class _Recorder(TorchFunctionMode):
                 self._bind(tensor, Value(None, shape_of(tensor)))
             else:
                 given = self.parents[-1][1] if self.parents else []
-                self._add(Call(UNSEEN, self._path(), tuple(given), where=call_site()), tensor)
+                reads = [value for value in self.escaped if value not in given]
+                self._add(Call(UNSEEN, self._path(), (*given, *reads), where=call_site()), tensor)
 
     def _is_constant(self, tensor: torch.Tensor) -> bool:
         """Whether a stranger was there before the forward ran, or was made of plain numbers."""
@@ -239,5 +242,11 @@ class _Recorder(TorchFunctionMode):
 
 
 UNSEEN = "code that cannot be watched"
-_ESCAPES = frozenset({"numpy", "array"})
+_ESCAPES = frozenset({"numpy", "array", "tolist"})
 _RETURNS = frozenset({"from_numpy", "tensor", "as_tensor", "asarray"})
+
+
+def _holds_numbers(argument: Any, made: Any) -> bool:
+    """Whether a tensor was ``made`` of an array, or of a list of numbers that are not whole (sizes, lengths)."""
+    listed = isinstance(argument, list | tuple) and isinstance(made, torch.Tensor) and made.is_floating_point()
+    return listed or hasattr(argument, "__array_interface__")

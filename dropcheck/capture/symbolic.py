@@ -44,7 +44,7 @@ def trace(model: nn.Module) -> fx.Graph:
             graph = _Tracer().trace(model, concrete_args=_defaults(model))
     except Exception as error:
         raise Refused(f"{type(error).__name__}: {error}") from error
-    if any(node.op == "call_method" and node.target in ("numpy", "__array__") for node in graph.nodes):
+    if any(node.op == "call_method" and node.target in ("numpy", "__array__", "tolist") for node in graph.nodes):
         raise Refused("it takes numbers out of torch")
     if any(is_foreign(node.target) for node in graph.nodes):
         raise Refused("it calls an operator that only a run can look into")
