@@ -122,6 +122,25 @@ def test_a_channel_without_numbers_keeps_its_statistics() -> None:
     assert net.norm.running_var[0] > 7.0
 
 
+def test_a_norm_that_only_meets_nan_fails_the_recalibration() -> None:
+    net, data = stack(), images(5)
+    with torch.no_grad():
+        net[0].weight.fill_(torch.nan)
+    before = state(net)
+    with pytest.raises(MeasurementError, match="'1' gives no finite mean and variance"):
+        dropcheck.recalibrate(net, data)
+    assert changed(net, before) == {"0.weight"}  # NaN, which is not equal to itself
+
+
+def test_statistics_that_were_no_numbers_are_mended() -> None:
+    net, data = stack(), images(20, size=64)
+    net[6].running_var[:2] = torch.nan
+    table = dropcheck.recalibrate(net, data)
+    assert all(norm.delta_after == pytest.approx(1.0, abs=0.02) for norm in table)
+    assert table["1"].remark is None
+    assert table["6"].remark == "2 of 6 channels had no finite statistics before"
+
+
 def test_the_example_tells_the_story(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "examples"))
     story: Any = importlib.import_module("recalibrate_story")

@@ -110,7 +110,7 @@ class Recalibrating(Run):
         """What was measured so far: before, and after. On several processes all have to call it."""
         before = Readout(self.ranks.merged(self.before, self.bench.device))
         after = Readout(self.ranks.merged(self.after, self.bench.device))
-        rows = [self._with_after(row(norm, before, None), norm, after) for norm in self.bench.norms]
+        rows = [self._with_after(row(norm, before, None), norm, before, after) for norm in self.bench.norms]
         table = self.summed_up(rows, before)
         once = "the data can be run over only once, so what remains after recalibration is not measured"
         return replace(table, notes=(*table.notes, once)) if self.once else table
@@ -140,20 +140,33 @@ class Recalibrating(Run):
         return [(self.after, self.bench.forward(arguments, Mode.TEST, draw))]
 
     def _estimated(self, quiet: Readout) -> dict[str, tuple[Tensor, Tensor]]:
-        """The new mean and variance of every norm; a channel without finite ones keeps what it has."""
+        """The new mean and variance of every norm; a channel without finite ones keeps what it has.
+
+        Raises:
+            MeasurementError: some norm has none at all.
+        """
         new = {}
         for norm in self.norms:
             level = quiet.level(norm.name)
             if level is not None and norm.mean is not None and norm.var is not None:
                 sound = level.mean.isfinite() & level.var.isfinite()
+                if not sound.any():
+                    raise MeasurementError(
+                        f"what arrives at the batch norm {norm.name!r} gives no finite mean and variance",
+                        "look for NaN or infinite numbers in the data and in the weights ahead of it, and give more "
+                        "than one sample; nothing was changed",
+                    )
                 mean = norm.mean if self.stat == "var" else torch.where(sound, level.mean, norm.mean)
                 new[norm.name] = mean, torch.where(sound, level.var, norm.var)
         return new
 
-    def _with_after(self, measured: MeasuredNorm, norm: Norm, after: Readout) -> MeasuredNorm:
-        level = after.level(norm.name)
-        if level is None or norm.name not in self.new:
+    def _with_after(self, measured: MeasuredNorm, norm: Norm, before: Readout, after: Readout) -> MeasuredNorm:
+        was, level = before.level(norm.name), after.level(norm.name)
+        if was is None or level is None or norm.name not in self.new:
             return measured
         mean, var = self.new[norm.name]
-        usable = usable_channels(norm, level)
-        return replace(measured, after=moments(norm, level, usable, mean, var))
+        usable = level.var.isfinite() & mean.isfinite() & var.isfinite()
+        mended = usable & ~usable_channels(norm, was)
+        told = f"{int(mended.sum())} of {len(usable)} channels had no finite statistics before"
+        remark = told if mended.any() else measured.remark
+        return replace(measured, after=moments(norm, level, usable, mean, var), remark=remark)
