@@ -44,6 +44,11 @@ class NormReport:
     site: Site | None
     delta_per_channel: tuple[float | None, ...] = field(default=(), repr=False)
 
+    @property
+    def location(self) -> Site | None:
+        """The ``site``, as the JSON calls it."""
+        return self.site
+
 
 @dataclass(frozen=True, slots=True)
 class DropoutReport:
@@ -53,6 +58,11 @@ class DropoutReport:
     kind: str
     drop_rate: float
     site: Site | None
+
+    @property
+    def location(self) -> Site | None:
+        """The ``site``, as the JSON calls it."""
+        return self.site
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,6 +85,11 @@ class Finding:
     built: Site | None = None
     said: str = ""
 
+    @property
+    def location(self) -> Site | None:
+        """The ``site``, as the JSON calls it."""
+        return self.site
+
 
 @dataclass(frozen=True, slots=True)
 class Example:

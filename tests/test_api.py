@@ -143,6 +143,7 @@ def test_a_finding_of_a_live_model_points_into_its_file() -> None:
     finding = dropcheck.lint(Net(), select=["DC101"]).findings[0]
     assert finding.site is not None
     assert finding.site.path.endswith("test_api.py")
+    assert finding.location == finding.site
     assert (finding.model, finding.op, finding.norm) == ("Net", "drop", "norm")
 
 

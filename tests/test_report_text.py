@@ -43,6 +43,13 @@ def test_all_clear_without_a_batch_norm() -> None:
     assert last_lines(Report(models=(replace(MODEL, norms=()),))) == "All clear: 1 model, no batch norms (0.0 s)\n"
 
 
+def test_a_large_shift_that_no_rule_reported_is_not_clear() -> None:
+    large = replace(MODEL, norms=tuple(replace(norm, delta=0.64) for norm in MODEL.norms))
+    assert last_lines(replace(CLEAN, models=(large,))) == (
+        "No findings in 1 model of 1 file, largest predicted shift 1.56 (0.2 s)\n"
+    )
+
+
 def test_a_part_of_another_model_leaves_the_verdict_alone() -> None:
     part = ModelReport("a.py:Part", Status.SKIPPED, reason="part of a.py:Whole", by_design=True)
     report = replace(CLEAN, models=(MODEL, part))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dropcheck.report.wording import delta_text, findings_text, left_out, plural
 from dropcheck.result import Report, Status
+from dropcheck.rule import Severity, Thresholds
 
 _NOTEBOOKS = "make a .py file of each with jupyter nbconvert --to script, or call dropcheck.lint(model) in them"
 
 
 def verdict(report: Report) -> str:
-    """One line. It says ``All clear`` only if everything was judged and nothing was found or suppressed."""
+    """One line. It says ``All clear`` only if everything was judged and no shift was found, or suppressed, or large."""
     seconds = f"({report.seconds:.1f} s)"
     suppressed = _silenced(report)
     if report.findings:
@@ -21,6 +22,8 @@ def verdict(report: Report) -> str:
         return f"{what}{f' in {_scope(report)}' if report.files else ''}{suppressed} {seconds}"
     if all_clear(report):
         return f"All clear: {_measures(report)} {seconds}"
+    if not suppressed and _shifts(report):
+        suppressed = f", largest predicted shift {delta_text(report.largest_shift or 0.0)}"
     return f"No findings in {_scope(report)}{suppressed} {seconds}"
 
 
@@ -41,9 +44,18 @@ def _scope(report: Report) -> str:
 
 
 def all_clear(report: Report) -> bool:
-    """Whether models were analysed, all of them in whole, and nothing was found, not even what was suppressed."""
-    silent = report.findings or report.suppressed or report.baselined
+    """Whether models were analysed, all of them in whole, and nothing was found, not even what was suppressed.
+
+    Nor is there a shift that warrants a warning: rules may have been left out, or not be sure of it (stochastic depth
+    seen from the code alone).
+    """
+    silent = report.findings or report.suppressed or report.baselined or _shifts(report)
     return bool(report.analysed) and report.complete and not silent and not report.notebooks
+
+
+def _shifts(report: Report) -> bool:
+    largest = report.largest_shift
+    return largest is not None and Thresholds().severity(largest) is not Severity.INFO
 
 
 def unjudged(report: Report) -> str:
