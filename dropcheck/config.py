@@ -65,7 +65,10 @@ class Settings:
 
 
 def _codes(texts: Iterable[str] | None) -> tuple[str, ...] | None:
-    return None if texts is None else tuple(code.strip() for text in texts for code in text.split(",")) or None
+    """Codes may stand in one text, with commas between them and behind the last."""
+    if texts is None:
+        return None
+    return tuple(code.strip() for text in texts for code in text.rstrip(", ").split(",")) or None
 
 
 def load_settings(file: Path | None, directory: Path) -> Settings:

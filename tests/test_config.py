@@ -176,3 +176,7 @@ def test_suggest_prefers_the_nearest_word_and_ignores_case() -> None:
     assert suggest("DC1O2", ["DC112", "DC102"]) == "did you mean 'DC102'?"
     assert suggest("dc1O2", ["DC101", "DC102"]) == "did you mean 'DC102'?"
     assert suggest("xyz", ["text", "json"]) == "choose from text, json"
+
+
+def test_codes_may_end_with_a_comma() -> None:
+    assert Settings().overruled(select=["DC1, DC2,"]).select == ("DC1", "DC2")

@@ -47,6 +47,8 @@ def test_the_suffix_says_how(draw: Command, tmp_path: Path) -> None:
     assert draw("nets.py:Harmed", "--output", "net.dot")[0] == 0
     assert (tmp_path / "net.dot").read_text(encoding="utf-8").startswith("digraph")
     assert draw("nets.py:Harmed", "--format", "mermaid")[1].startswith("flowchart TD")
+    assert draw("nets.py:Harmed", "--output", "net.png")[0] == 2
+    assert draw("nets.py:Harmed", "--output", "net.png", "--format", "svg")[0] == 0
 
 
 def test_a_picture_is_of_one_model(draw: Command) -> None:

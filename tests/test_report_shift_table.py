@@ -105,7 +105,7 @@ def test_predictions_that_were_off_are_named() -> None:
         "Worst of 3 batch norms: layer1.bn2, Δ 0.42, shift ratio 2.50."
     )
     right = replace(TABLE, norms=(GOOD,))
-    assert "All 1 prediction within 10% of what was measured." in as_text(REPORT, right)
+    assert "The one prediction within 10% of what was measured." in as_text(REPORT, right)
 
 
 def test_of_synthetic_noise_no_prediction_is_called_wrong() -> None:

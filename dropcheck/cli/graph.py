@@ -62,4 +62,9 @@ def graph(
 
 def _by_suffix(output: Path | None) -> str:
     known = {".svg": "svg", ".dot": "dot", ".gv": "dot", ".mmd": "mermaid", ".mermaid": "mermaid"}
-    return known.get(output.suffix.lower(), "text") if output is not None else "text"
+    known |= dict.fromkeys((".txt", ".text", ".log", ""), "text")
+    suffix = "" if output is None else output.suffix.lower()
+    if suffix not in known:
+        named = "name a file with .svg, .dot, .mmd or .txt, or say --format"
+        raise UsageError(f"--output {output}: nothing is drawn as {suffix}; {named}")
+    return known[suffix]

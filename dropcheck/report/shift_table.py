@@ -223,7 +223,8 @@ def _mispredicted(console: Console, table: ShiftTable) -> Iterator[Text]:
         return
     off = table.mispredicted()
     if not off:
-        yield Text(f"All {plural(len(judged), 'prediction')} within {OFF:.0%} of what was measured.")
+        which = f"All {len(judged)} predictions" if len(judged) > 1 else "The one prediction"
+        yield Text(f"{which} within {OFF:.0%} of what was measured.")
         return
     named = ", ".join(
         f"{one_line(norm.name)} by {norm.prediction_error:.0%} ({_number(norm.predicted)}, not {_number(norm.delta)})"
