@@ -29,8 +29,12 @@ def adjust(x: Tensor, copies: Copies, mean: Tensor, var: Tensor) -> Tensor:
     known = m.signal_var.clamp_min(TINY).maximum(1e-4 * m.noise_var)
     scale = ((var - m.noise_var * keep**2) / known).clamp_min(0.0).sqrt().clamp_max(100.0)
     base = (scale - keep) * m.signal + (mean - scale * m.mean)
-    clean = m.clean * scale + (mean - scale * m.mean)
-    return torch.cat([torch.addcmul(base, m.copies, keep), clean[None]]).reshape(x.shape)
+    out = torch.empty_like(x, memory_format=torch.contiguous_format)
+    into = copies.split(by_channel(out))  # one copy after the other: all at once would take several times the memory
+    for values, copy in zip(into, m.copies, strict=False):
+        torch.addcmul(base, copy, keep, out=values)
+    into[-1] = m.clean * scale + (mean - scale * m.mean)
+    return out
 
 
 def undo_masks(mean: Tensor, var: Tensor, gain: float) -> Tensor:

@@ -83,6 +83,6 @@ def moments(x: Tensor, copies: Copies) -> Moments:
     y = copies.split(by_channel(x))
     masked, clean = y[:-1], y[-1]
     signal = masked.mean(0)
-    noise_var = (masked - signal).square_().mean((0, 1, 3))[:, None] * (masks / (masks - 1))
+    noise_var = sum((copy - signal).square_().mean((0, 2)) for copy in masked)[:, None] / (masks - 1)
     mean, signal_var = mean_var(signal)
     return Moments(masked, clean, signal, mean, signal_var - noise_var / masks, noise_var)
