@@ -35,7 +35,7 @@ _EFFORTS = ((30, 12), (12, 8), (8, 6), (5, 5), (3, 4))
 """Matching steps and masks, to be had for WORK if that leaves enough samples."""
 
 _LEAST = (1, 4)
-"""Where it does not: of few samples, more are worth more than matching them, in three quarters of WORK."""
+"""Where it does not: of few samples, more are worth more than matching them, in two thirds of WORK."""
 
 _MIXED, _STEPS_MIXED, _MASKS_MIXED = 128, 3, 6
 """Where samples are matched well but are fewer than two training batches: so many are made of them, with fewer masks,
@@ -129,7 +129,7 @@ def _effort(known: Survey, weights: int) -> _Effort:
             if known.convolves and steps >= _EFFORTS[1][0] and batch < _MIXED and not dear:
                 return _Effort(batch, steps, _MASKS_MIXED, _MIXED)
             return _Effort(min(most, batch), steps, masks)
-    return _Effort(min(enough, max(fewest, samples(*_LEAST, 0.75 * WORK))), *_LEAST)
+    return _Effort(min(enough, max(fewest, samples(*_LEAST, WORK * 2.0 / 3.0))), *_LEAST)
 
 
 def _shift(norm: str, names: Set[str], found: Measured | None) -> NormShift:
