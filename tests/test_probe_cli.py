@@ -53,6 +53,16 @@ def dropcheck(command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch) -
     return command
 
 
+def test_a_norm_that_only_meets_nan_is_not_measured(dropcheck: Command, folder: Path, tmp_path: Path) -> None:
+    weights = torch.load(folder / "w.pt", weights_only=True)
+    next(value for value in weights.values() if value.is_floating_point()).fill_(torch.nan)
+    torch.save(weights, tmp_path / "nan.pt")
+    arguments = ("probe", "nets.py:Net", "--weights", str(tmp_path / "nan.pt"), "--device", "cpu", "--data", "data.npz")
+    code, out, _ = dropcheck(*arguments)
+    assert code == 3
+    assert "have no finite statistics" in " ".join(out.split())
+
+
 # What is reported ------------------------------------------------------------------------------------------------
 
 

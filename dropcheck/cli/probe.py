@@ -76,7 +76,13 @@ def probe(
             deliver(as_text(report, table, color=is_colored(color, output), width=width()), output)
     if table is not None and not table.complete:
         return INTERRUPTED
-    return exit_code(report, FailOn.NEVER) or _shifted(table, settings, fail_on)
+    return exit_code(report, FailOn.NEVER) or _unmeasured(table) or _shifted(table, settings, fail_on)
+
+
+def _unmeasured(table: ShiftTable | None) -> int:
+    """3 where what arrived at a norm was no number; its row says so."""
+    reached = () if table is None else (norm for norm in table if norm.moving_var_per_channel)
+    return 3 if any(norm.train_var is None for norm in reached) else 0
 
 
 def _shifted(table: ShiftTable | None, settings: Settings, fail_on: str) -> int:
