@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Literal
 
 from dropcheck.graph import Site
-from dropcheck.rule import Finding, RuleInfo, Severity
+from dropcheck.rule import Finding, Placed, RuleInfo, Severity
 from dropcheck.shift import Evidence, LayerStatistics, shift_ratio
 
 
@@ -29,7 +29,7 @@ class Blame:
 
 
 @dataclass(frozen=True, slots=True)
-class NormReport:
+class NormReport(Placed):
     """One batch norm of a model.
 
     ``delta`` is None where something opaque stands between a dropout and it, or where its statistics say nothing.
@@ -44,25 +44,15 @@ class NormReport:
     site: Site | None
     delta_per_channel: tuple[float | None, ...] = field(default=(), repr=False)
 
-    @property
-    def location(self) -> Site | None:
-        """The ``site``, as the JSON calls it."""
-        return self.site
-
 
 @dataclass(frozen=True, slots=True)
-class DropoutReport:
+class DropoutReport(Placed):
     """One dropout of a model."""
 
     name: str
     kind: str
     drop_rate: float
     site: Site | None
-
-    @property
-    def location(self) -> Site | None:
-        """The ``site``, as the JSON calls it."""
-        return self.site
 
 
 @dataclass(frozen=True, slots=True)

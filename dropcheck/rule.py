@@ -58,8 +58,20 @@ def ratio(delta: float) -> float:
     return delta if delta >= 1.0 else 1.0 / delta if delta > 0.0 else inf
 
 
+class Placed:
+    """Whatever has a place in the source."""
+
+    __slots__ = ()
+    site: Site | None
+
+    @property
+    def location(self) -> Site | None:
+        """The ``site``, as the JSON calls it."""
+        return self.site
+
+
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Placed):
     """One fault at one place.
 
     ``message`` states the fact with its numbers; ``help`` says what to do. ``op`` and ``norm`` are module paths, or, of
@@ -84,11 +96,6 @@ class Finding:
     fingerprint: str = ""
     built: Site | None = None
     said: str = ""
-
-    @property
-    def location(self) -> Site | None:
-        """The ``site``, as the JSON calls it."""
-        return self.site
 
 
 @dataclass(frozen=True, slots=True)

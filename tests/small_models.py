@@ -30,6 +30,14 @@ class Lambda(nn.Module):
         return self.function(self, x)
 
 
+class Kernel(torch.autograd.Function):
+    """As compiled extensions look to whoever watches: numbers leave torch and come back."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        return torch.from_numpy(x.detach().numpy() * 2)
+
+
 def captured(model: nn.Module, *shapes: tuple[int, ...]) -> Graph:
     example = ExampleInput(tuple(torch.rand(shape) for shape in shapes or (IMAGE,)), given=True)
     return capture(model, [example], twin=lambda: model).graph

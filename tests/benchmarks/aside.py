@@ -7,18 +7,16 @@ Run from the root of the repository:
 
 from __future__ import annotations
 
-import argparse
 import copy
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from torch import nn
 
 from dropcheck.capture import ExampleInput
 
+from .command import deliver, parser
 from .data import augmented
 from .nets import ASIDE
 from .shift import HEAD, captured, cells_of, summary, weighed
@@ -29,10 +27,7 @@ SEED = 77
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.aside", description=__doc__)
-    parser.add_argument("--cache", metavar="DIR", type=Path, help="keeps trained weights for the next run")
-    parser.add_argument("--output", metavar="FILE", type=Path, help="also writes the Markdown here")
-    options = parser.parse_args(arguments)
+    options = parser("aside", __doc__, cache=True).parse_args(arguments)
     torch.set_num_threads(1)
     rows = []
     whole = []
@@ -42,9 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         whole.append((name, weights))
         rows.append([*cells_of(name, net.accuracy, weights, seconds), *_when_settled(net)])
     text = report(rows, summary(whole))
-    sys.stdout.write(text)
-    if options.output is not None:
-        options.output.write_text(text, encoding="utf-8")
+    deliver(text, options.output)
 
 
 def report(rows: Sequence[Sequence[str]], whole: str) -> str:

@@ -7,12 +7,10 @@ Run from the root of the repository:
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -24,6 +22,7 @@ from dropcheck.simulate import masked_copies
 from dropcheck.simulate.synthetic import Synthetic
 
 from . import aside, shift
+from .command import deliver, parser
 from .data import augmented
 from .nets import ASIDE, NAMES
 from .shift import captured, compared, measured, predicted
@@ -45,10 +44,7 @@ class Row:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.ceiling", description=__doc__)
-    parser.add_argument("--cache", metavar="DIR", type=Path, help="keeps trained weights for the next run")
-    parser.add_argument("--output", metavar="FILE", type=Path, help="also writes the Markdown here")
-    options = parser.parse_args(arguments)
+    options = parser("ceiling", __doc__, cache=True).parse_args(arguments)
     torch.set_num_threads(1)
     rows = []
     for names, seed in ((NAMES, shift.SEED), (ASIDE, aside.SEED)):
@@ -56,9 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             rows.append(compare(trained(name, seed, options.cache)))
             sys.stderr.write(f"{name} compared\n")
     text = report(rows)
-    sys.stdout.write(text)
-    if options.output is not None:
-        options.output.write_text(text, encoding="utf-8")
+    deliver(text, options.output)
 
 
 def compare(net: Trained) -> Row:

@@ -27,6 +27,7 @@ from torch import nn
 import dropcheck
 
 from .census_tables import document
+from .command import deliver, parser
 from .forks import forked
 from .tried import Tried, least_work, tried
 from .zoo import Entry, classes, listed
@@ -35,28 +36,23 @@ _A_DAY = 86400.0
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.census", description=__doc__)
-    parser.add_argument(
-        "--models", nargs="*", type=Path, default=[], metavar="FILE", help="lists of models, JSON lines"
-    )
-    parser.add_argument("--packages", nargs="*", default=[], metavar="NAME", help="all model classes of these")
-    parser.add_argument("--only", nargs="*", default=[], metavar="NAME", help="zoos, or models as zoo/name")
-    parser.add_argument("--shard", default="0/1", metavar="I/N", help="every N-th model, from the I-th")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes at a time (default 1)")
-    parser.add_argument("--limit", type=float, default=120.0, metavar="SECONDS", help="for a model (default 120)")
-    parser.add_argument("--results", type=Path, metavar="FILE", help="also writes every outcome here, JSON lines")
-    parser.add_argument("--join", nargs="*", type=Path, default=[], metavar="FILE", help="outcomes of other runs")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="also writes the Markdown here")
-    parser.add_argument("--verbose", action="store_true", help="names every finding and opaque operation on stderr")
-    options = parser.parse_args(arguments)
+    known = parser("census", __doc__)
+    known.add_argument("--models", nargs="*", type=Path, default=[], metavar="FILE", help="lists of models, JSON lines")
+    known.add_argument("--packages", nargs="*", default=[], metavar="NAME", help="all model classes of these")
+    known.add_argument("--only", nargs="*", default=[], metavar="NAME", help="zoos, or models as zoo/name")
+    known.add_argument("--shard", default="0/1", metavar="I/N", help="every N-th model, from the I-th")
+    known.add_argument("--jobs", type=int, default=1, metavar="N", help="processes at a time (default 1)")
+    known.add_argument("--limit", type=float, default=120.0, metavar="SECONDS", help="for a model (default 120)")
+    known.add_argument("--results", type=Path, metavar="FILE", help="also writes every outcome here, JSON lines")
+    known.add_argument("--join", nargs="*", type=Path, default=[], metavar="FILE", help="outcomes of other runs")
+    known.add_argument("--verbose", action="store_true", help="names every finding and opaque operation on stderr")
+    options = known.parse_args(arguments)
     results = [_read(line) for file in options.join for line in file.read_text(encoding="utf-8").splitlines()]
     results += _census(options)
     if options.results is not None:
         options.results.write_text("".join(json.dumps(asdict(one)) + "\n" for one in results), encoding="utf-8")
     text = document(sorted(results, key=lambda one: (one.zoo, one.name)))
-    sys.stdout.write(text)
-    if options.output is not None:
-        options.output.write_text(text, encoding="utf-8")
+    deliver(text, options.output)
 
 
 def _census(options: argparse.Namespace) -> Iterator[Tried]:

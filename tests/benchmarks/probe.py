@@ -7,9 +7,7 @@ Run from the root of the repository:
 
 from __future__ import annotations
 
-import argparse
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
 from copy import deepcopy
@@ -21,6 +19,7 @@ from torch import Tensor, nn
 
 import dropcheck
 
+from .command import deliver, parser
 from .data import augmented
 from .nets import pre_activation
 from .resnet50 import resnet50
@@ -34,17 +33,13 @@ _REPAIRED = ("maxpool-b-.3-relu", "dense-a-.5-relu", "preact-a-.5-relu")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.probe", description=__doc__)
-    parser.add_argument("--runs", type=int, default=5, help="of probe and of bare forwards, alternating (default 5)")
-    parser.add_argument("--seeds", type=int, default=3, help="networks of each kind to recalibrate (default 3)")
-    parser.add_argument("--cache", metavar="DIR", type=Path, help="keeps trained weights for the next run")
-    parser.add_argument("--output", metavar="FILE", type=Path, help="also writes the Markdown here")
-    options = parser.parse_args(arguments)
+    known = parser("probe", __doc__, cache=True)
+    known.add_argument("--runs", type=int, default=5, help="of probe and of bare forwards, alternating (default 5)")
+    known.add_argument("--seeds", type=int, default=3, help="networks of each kind to recalibrate (default 3)")
+    options = known.parse_args(arguments)
     torch.set_num_threads(1)
     text = f"{_HEAD}\n{costs(options.runs)}\n{_REPAIR}\n{repairs(options.seeds, options.cache)}"
-    sys.stdout.write(text)
-    if options.output is not None:
-        options.output.write_text(text, encoding="utf-8")
+    deliver(text, options.output)
 
 
 # Cost ----------------------------------------------------------------------------------------------------------------

@@ -7,14 +7,11 @@ Run from the root of the repository:
 
 from __future__ import annotations
 
-import argparse
 import copy
 import gc
 import statistics
-import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -27,6 +24,7 @@ from dropcheck.rules import BUILTIN
 from dropcheck.shift import predict
 
 from .blocks import PreActivation, conv
+from .command import deliver, parser
 from .tables import markdown
 
 DEPTHS = (25, 100, 200, 400, 800)
@@ -121,10 +119,9 @@ def reference(runs: int) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.rules", description=__doc__)
-    parser.add_argument("--runs", type=int, default=21, help="of each graph (default 21)")
-    parser.add_argument("--output", metavar="FILE", type=Path, help="also writes the Markdown here")
-    options = parser.parse_args(arguments)
+    known = parser("rules", __doc__)
+    known.add_argument("--runs", type=int, default=21, help="of each graph (default 21)")
+    options = known.parse_args(arguments)
     rows, slowest = [], []
     for kind in (residual, plain):
         for rate in RATES:
@@ -137,9 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     head = ("network", "operations", "findings", "graph", "prediction", "rules", "rules, best")
     said = _HEAD.format(runs=options.runs, count=len(ON), reference=reference(options.runs))
     text = "\n".join([said, markdown(head, rows), "The slowest rules, medians:", "", *slowest, ""])
-    sys.stdout.write(text)
-    if options.output is not None:
-        options.output.write_text(text, encoding="utf-8")
+    deliver(text, options.output)
 
 
 def _slowest(name: str, spans: dict[str, float]) -> str:

@@ -14,7 +14,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -27,6 +26,7 @@ from dropcheck.simulate.masked_copies import predict_from_weights
 from dropcheck.simulate.stats import layer_statistics
 
 from . import measuring
+from .command import deliver, parser
 from .nets import NAMES
 from .tables import Comparison, joined, markdown, percent, quantile, rank_correlation
 from .training import Trained, trained
@@ -71,9 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows.append(compare(trained(name, options.seed, options.cache)))
         sys.stderr.write(_cells(rows[-1])[0] + " compared\n")
     text = report(rows, _command(options))
-    sys.stdout.write(text)
-    if options.output is not None:
-        options.output.write_text(text, encoding="utf-8")
+    deliver(text, options.output)
 
 
 def compare(net: Trained) -> Row:
@@ -228,12 +226,10 @@ def _command(options: argparse.Namespace) -> str:
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.shift", description=__doc__)
-    parser.add_argument("--nets", metavar="PATTERN", default="*", help="only networks whose name matches, as mlp-*")
-    parser.add_argument("--seed", type=int, default=SEED, help=f"of initialisation and training (default {SEED})")
-    parser.add_argument("--cache", metavar="DIR", type=Path, help="keeps trained weights for the next run")
-    parser.add_argument("--output", metavar="FILE", type=Path, help="also writes the Markdown here")
-    return parser.parse_args(arguments)
+    known = parser("shift", __doc__, cache=True)
+    known.add_argument("--nets", metavar="PATTERN", default="*", help="only networks whose name matches, as mlp-*")
+    known.add_argument("--seed", type=int, default=SEED, help=f"of initialisation and training (default {SEED})")
+    return known.parse_args(arguments)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ Run from the root of the repository:
 
 from __future__ import annotations
 
-import argparse
 import copy
 import statistics
 import subprocess
@@ -27,6 +26,7 @@ from dropcheck.shift import predict
 from dropcheck.simulate.masked_copies import predict_from_weights
 
 from .blocks import PreActivation, conv
+from .command import deliver, parser
 from .memory import extra, peak
 from .resnet50 import resnet50
 from .tables import markdown
@@ -64,18 +64,15 @@ def residual(depth: int) -> nn.Sequential:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.speed", description=__doc__)
-    parser.add_argument("--runs", type=int, default=5, help="of each command, alternating (default 5)")
-    parser.add_argument("--output", metavar="FILE", type=Path, help="also writes the Markdown here")
-    options = parser.parse_args(arguments)
+    known = parser("speed", __doc__)
+    known.add_argument("--runs", type=int, default=5, help="of each command, alternating (default 5)")
+    options = known.parse_args(arguments)
     torch.set_num_threads(1)
     rows = [timed(f"residual, {depth} convolutions", residual(depth), _SMALL) for depth in DEPTHS]
     rows.append(timed("ResNet-50 with dropout", resnet50(), _IMAGE))
     head = ("network", "norms", "capture, s", "prior, s", "weights, s")
     text = f"{_HEAD}\n{markdown(head, rows)}\n{memory()}\n\n{lint_ratio(options.runs)}\n"
-    sys.stdout.write(text)
-    if options.output is not None:
-        options.output.write_text(text, encoding="utf-8")
+    deliver(text, options.output)
 
 
 def timed(name: str, model: nn.Module, shape: tuple[int, ...]) -> list[str]:
@@ -117,7 +114,7 @@ def settled_residual() -> nn.Sequential:
 
 
 def memory() -> str:
-    """Peaks on the ResNet-50: of the command, of the predictor in a process, and of its tensors."""
+    """Peaks on the ResNet-50: of the command, and of the predictor in a process that holds the model."""
     fresh, again = (extra((settled_resnet50, _IMAGE), before) for before in (None, (settled_residual, _SMALL)))
     held, more = again
     with tempfile.TemporaryDirectory() as folder:
